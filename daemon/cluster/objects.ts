@@ -1,0 +1,144 @@
+/**
+ * Kubernetes-shaped objects as polder uses them: the fields it acts on, typed. Validation of what comes from outside
+ * (manifests, store files) is in schema.ts; this file holds shapes only, so that the CLI can import it for free.
+ */
+export interface Metadata {
+  name: string
+  namespace?: string
+  uid?: string
+  creationTimestamp?: string
+  labels?: Record<string, string>
+  annotations?: Record<string, string>
+}
+
+export interface Condition {
+  type: string
+  status: 'True' | 'False' | 'Unknown'
+  reason?: string
+  message?: string
+  lastHeartbeatTime?: string
+  lastTransitionTime?: string
+}
+
+/** What a peer needs to know to reach this node's pods. */
+export interface NodeNetwork {
+  underlayAddress: string
+  vtepMac: string
+  /** Largest IP packet, in bytes, that the node's pods may receive. */
+  mtuBytes: number
+}
+
+export interface NodeStatus {
+  addresses: { type: 'InternalIP' | 'Hostname'; address: string }[]
+  conditions: Condition[]
+  network: NodeNetwork
+  nodeInfo?: { polderVersion: string; kernelVersion: string; osImage: string; containerRuntimeVersion?: string }
+}
+
+/**
+ * A node written by hand (no polderd publishes its status into this store) is reached by its annotations
+ * `polder/underlay-address`, and `polder/vtep-mac` where the peer is not a polder.
+ */
+export interface Node {
+  apiVersion: 'v1'
+  kind: 'Node'
+  metadata: Metadata
+  spec: { podCIDRs: string[] }
+  status?: NodeStatus
+}
+
+export interface Namespace {
+  apiVersion: 'v1'
+  kind: 'Namespace'
+  metadata: Metadata
+  status?: { phase: 'Active' }
+}
+
+export interface EnvVar {
+  name: string
+  value?: string
+  valueFrom?: { fieldRef: { fieldPath: string } }
+}
+
+export interface ContainerPort {
+  name?: string
+  containerPort: number
+  protocol?: 'TCP' | 'UDP' | 'SCTP'
+}
+
+export interface Container {
+  name: string
+  image: string
+  imagePullPolicy?: 'Always' | 'IfNotPresent' | 'Never'
+  command?: string[]
+  args?: string[]
+  workingDir?: string
+  env?: EnvVar[]
+  ports?: ContainerPort[]
+  tty?: boolean
+  stdin?: boolean
+  securityContext?: { privileged?: boolean; capabilities?: { add?: string[]; drop?: string[] } }
+}
+
+export interface PodSpec {
+  containers: Container[]
+  nodeName?: string
+  hostNetwork?: boolean
+  hostname?: string
+  restartPolicy?: 'Always' | 'OnFailure' | 'Never'
+  terminationGracePeriodSeconds?: number
+  /** `netns`: a bare network namespace, /run/netns/NAME on its node, without any container. */
+  runtimeClassName?: string
+}
+
+export interface ContainerStatus {
+  name: string
+  image: string
+  ready: boolean
+  restartCount: number
+  containerID?: string
+  state: {
+    waiting?: { reason: string; message?: string }
+    running?: { startedAt: string }
+    terminated?: { exitCode: number; reason?: string; startedAt?: string; finishedAt?: string }
+  }
+}
+
+export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown'
+
+export interface PodStatus {
+  /** Where the pod is bound; `spec.nodeName`, where given, says the same. */
+  nodeName?: string
+  phase: PodPhase
+  reason?: string
+  message?: string
+  podIP?: string
+  podIPs?: { ip: string }[]
+  hostIP?: string
+  startTime?: string
+  conditions?: Condition[]
+  containerStatuses?: ContainerStatus[]
+}
+
+export interface Pod {
+  apiVersion: 'v1'
+  kind: 'Pod'
+  metadata: Metadata
+  spec: PodSpec
+  status?: PodStatus
+}
+
+export type ClusterObject = Node | Namespace | Pod
+export type Kind = ClusterObject['kind']
+
+export interface ObjectKey {
+  kind: Kind
+  name: string
+  /** Present exactly for namespaced kinds. */
+  namespace?: string
+}
+
+/** The node a pod is bound to, or undefined while it is not. */
+export function nodeOf(pod: Pod): string | undefined {
+  return pod.spec.nodeName ?? pod.status?.nodeName
+}

@@ -1,0 +1,23 @@
+/** Everything that can be set, as polderd uses it once read and checked. settings.ts holds names, defaults and checks. */
+export interface Config {
+  nodeName: string
+  /** Pod ranges of the whole cluster, at most one for each family. */
+  podCIDRs: string[]
+  nodeMaskSizeIPv4: number
+  nodeMaskSizeIPv6: number
+  clusterFolder: string
+  /** Empty: the interface of the underlay address, or of the default route, or the only one that is up. */
+  underlayInterface: string
+  /** Empty: the first address of the underlay interface, IPv4 before IPv6. */
+  underlayAddress: string
+  vxlanPort: number
+  vxlanVni: number
+  /** Run the pods that are bound to this node. Off under Kubernetes. */
+  runner: boolean
+  containerdSocket: string
+  cniConfDir: string
+  cniBinDir: string
+  socket: string
+  stateDir: string
+  logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
+}

@@ -1,0 +1,35 @@
+/**
+ * What can run a pod on this node: containerd through CRI (cri/), or a bare namespace (netns-runtime.ts). The
+ * reconciler (reconcile.ts) drives it from the store's pods; every call may be repeated.
+ */
+import type { Readable, Writable } from 'node:stream'
+import type { ExecRequest } from '../api/types.ts'
+import type { Pod, PodStatus } from '../cluster/objects.ts'
+
+export interface ExecStreams {
+  stdin: Readable
+  stdout: Writable
+  stderr: Writable
+  /** Called with each new terminal size while a tty runs. */
+  onResize(listener: (size: { columns: number; rows: number }) => void): void
+}
+
+export interface LogOptions {
+  container?: string
+  follow?: boolean
+  tail?: number
+  timestamps?: boolean
+}
+
+export interface PodRuntime {
+  /** Brings the pod one step nearer to what it should be and says how it is now. Never throws for what a pod can be told. */
+  ensure(pod: Pod): Promise<PodStatus>
+  /** Stops and removes everything of the pod; resolves when nothing is left. */
+  remove(pod: { namespace: string; name: string }): Promise<void>
+  /** Everything this runtime holds on this node, also what is in no store any more. */
+  list(): Promise<{ namespace: string; name: string; uid?: string }[]>
+  /** Resolves to the exit code. */
+  exec(pod: Pod, request: ExecRequest, streams: ExecStreams): Promise<number>
+  logs(pod: Pod, options: LogOptions, out: Writable): Promise<void>
+}
+
