@@ -1,0 +1,139 @@
+/*
+ * Towards peers. A message is one sendmsg: one datagram, or up to 64 of one size (UDP_SEGMENT), to one peer from one
+ * of the sending sockets. The socket is chosen by the flow's hash, so that the outer source port spreads flows over
+ * the network's paths (RFC 7348, 5) and a flow keeps its order.
+ */
+#define _GNU_SOURCE
+#include "dataplane.h"
+#include <errno.h>
+#include <linux/udp.h>
+#include <poll.h>
+#include <string.h>
+
+enum { MAX_DATAGRAMS = 64, MAX_MESSAGE_BYTES = 65000, SOCKET_PATIENCE_MS = 2 };
+
+static void count_failure(struct dataplane *plane, int error, unsigned datagrams) {
+  int at = error == EAGAIN || error == ENOBUFS || error == ENOMEM ? FAIL_SOCKET_FULL
+           : error == EMSGSIZE                                    ? FAIL_TOO_BIG
+                                                                  : FAIL_UNREACHABLE;
+  plane->failures[at] += (int32_t)datagrams;
+}
+
+/* sendmsg that waits a moment for room in the socket: the pods' own queues fill up meanwhile, which slows TCP down. */
+static int send_patiently(int fd, const struct msghdr *header) {
+  for (int tries = 0;; tries++) {
+    if (sendmsg(fd, header, MSG_NOSIGNAL) >= 0) return 0;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN || tries == 2) return errno;
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    poll(&room, 1, SOCKET_PATIENCE_MS);
+  }
+}
+
+/* Where the kernel or the path refuses the batch as a whole, each datagram is sent and judged alone. */
+static void send_each(struct dataplane *plane, struct message *message) {
+  struct peer *peer = &plane->peers[message->peer];
+  unsigned vector = 0, skip = 0;
+  for (unsigned left = message->bytes; left > 0;) {
+    unsigned want = left < message->segment_bytes ? left : message->segment_bytes;
+    struct iovec vectors[8];
+    unsigned count = 0;
+    left -= want;
+    while (want > 0 && count < 8) {
+      struct iovec from = message->vectors[vector];
+      unsigned take = (unsigned)from.iov_len - skip < want ? (unsigned)from.iov_len - skip : want;
+      vectors[count++] = (struct iovec){(uint8_t *)from.iov_base + skip, take};
+      want -= take, skip += take;
+      if (skip == from.iov_len) vector++, skip = 0;
+    }
+    struct msghdr header = {.msg_name = &peer->address, .msg_namelen = peer->length, .msg_iov = vectors, .msg_iovlen = count};
+    int error = send_patiently(plane->senders[message->sender], &header);
+    if (error) count_failure(plane, error, 1);
+  }
+}
+
+static void send_message_whole(struct dataplane *plane, struct message *message) {
+  struct peer *peer = &plane->peers[message->peer];
+  union {
+    char bytes[CMSG_SPACE(sizeof(uint16_t))];
+    struct cmsghdr align;
+  } control;
+  struct msghdr header = {.msg_name = &peer->address, .msg_namelen = peer->length,
+                          .msg_iov = message->vectors, .msg_iovlen = message->vector_count};
+  if (message->datagrams > 1) {
+    header.msg_control = &control, header.msg_controllen = sizeof control;
+    struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = IPPROTO_UDP, c->cmsg_type = UDP_SEGMENT, c->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    uint16_t size = (uint16_t)message->segment_bytes;
+    memcpy(CMSG_DATA(c), &size, sizeof size);
+  }
+  int error = send_patiently(plane->senders[message->sender], &header);
+  if (!error) return;
+  /* EIO, EINVAL: no UDP_SEGMENT on this device (before Linux 6.10: without checksum offload); EMSGSIZE: one is too big. */
+  if (message->datagrams > 1 && (error == EIO || error == EINVAL || error == EMSGSIZE)) send_each(plane, message);
+  else count_failure(plane, error, message->datagrams);
+}
+
+void messages_flush(struct dataplane *plane) {
+  for (unsigned i = 0; i < plane->message_count; i++) send_message_whole(plane, &plane->messages[i]);
+  plane->message_count = plane->headers_used = 0;
+}
+
+struct message *message_open(struct dataplane *plane, int peer, uint32_t hash) {
+  if (plane->message_count == MESSAGES) messages_flush(plane);
+  struct message *message = &plane->messages[plane->message_count++];
+  message->vector_count = message->datagrams = message->bytes = message->segment_bytes = 0;
+  message->peer = peer;
+  message->sender = (int)(hash % plane->sender_count);
+  message->closed = false;
+  return message;
+}
+
+void message_vector(struct message *message, void *bytes, size_t length) {
+  message->vectors[message->vector_count++] = (struct iovec){bytes, length};
+  message->bytes += (unsigned)length;
+}
+
+/* The newest message to this peer by this socket, if a datagram of this size may still join it. */
+static struct message *joinable(struct dataplane *plane, int peer, uint32_t hash, unsigned length) {
+  int sender = (int)(hash % plane->sender_count);
+  for (unsigned i = plane->message_count; i-- > 0;) {
+    struct message *message = &plane->messages[i];
+    if (message->peer != peer || message->sender != sender) continue;
+    bool fits = !message->closed && length <= message->segment_bytes && message->datagrams < MAX_DATAGRAMS &&
+                message->bytes + length <= MAX_MESSAGE_BYTES && message->vector_count < MESSAGE_VECTORS;
+    return fits ? message : NULL;
+  }
+  return NULL;
+}
+
+/* Finishes a partial checksum: the field holds the uncomplemented pseudo-header sum. */
+static void finish_checksum(uint8_t *ip, unsigned length, unsigned start, unsigned offset) {
+  uint8_t *field = ip + start + offset;
+  uint16_t sum = (uint16_t)~fold(sum_bytes(ip + start, length - start, 0));
+  store16(field, sum ? sum : 0xffff);
+}
+
+void message_add(struct dataplane *plane, const int32_t *descriptor) {
+  uint8_t *ip = plane->arena + descriptor[TX_OFFSET];
+  unsigned length = (unsigned)descriptor[TX_LENGTH], datagram = length + ENCAP_BYTES;
+  if (descriptor[TX_FLAGS] >> 8) {
+    segment(plane, descriptor);
+    return;
+  }
+  if ((descriptor[TX_FLAGS] & 0xff) == CSUM_PARTIAL) {
+    unsigned start = descriptor[TX_CSUM] & 0xffff, offset = (unsigned)descriptor[TX_CSUM] >> 16;
+    if (start + offset + 2 > length) {
+      plane->failures[FAIL_MALFORMED]++;
+      return;
+    }
+    finish_checksum(ip, length, start, offset);
+  }
+  uint32_t hash = (uint32_t)descriptor[TX_HASH];
+  struct message *message = joinable(plane, descriptor[TX_PEER], hash, datagram);
+  if (!message) message = message_open(plane, descriptor[TX_PEER], hash);
+  if (message->datagrams == 0) message->segment_bytes = datagram;
+  message_vector(message, ip - ENCAP_BYTES, datagram);
+  message->datagrams++;
+  message->closed = datagram < message->segment_bytes;
+}

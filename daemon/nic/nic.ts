@@ -1,0 +1,84 @@
+/**
+ * The typed face of the C addon: what polderd asks of the machine and Node cannot give. Every call is synchronous and
+ * throws a NicError whose `code` is errno's name. The data plane's batched calls are wrapped by dataplane/ports.ts.
+ */
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { PolderError } from '../errors.ts'
+
+export interface NicError extends Error {
+  code: string
+  errno: number
+  operation: string
+}
+
+/** An opaque handle of the worker's data plane. */
+export interface DataplaneHandle {
+  readonly dataplane: unique symbol
+}
+
+interface Addon {
+  openTun(netnsFd: number, name: string): number
+  openNetlink(netnsFd: number, groups: number): number
+  sendMessage(fd: number, bytes: Uint8Array): number
+  receiveMessage(fd: number, into: Uint8Array): number
+  openUnderlay(address: Uint8Array, port: number, receives: number): number
+  openEvent(): number
+  signalEvent(fd: number): void
+  closeFd(fd: number): void
+  createNetns(path: string): void
+  deleteNetns(path: string): void
+  flock(fd: number): boolean
+  dataplaneCreate(
+    arena: Uint8Array,
+    rx: Int32Array,
+    tx: Int32Array,
+    failures: Int32Array,
+    senders: Int32Array,
+  ): DataplaneHandle
+  dataplaneSetPort(plane: DataplaneHandle, port: number, fd: number): void
+  dataplaneSetPeers(plane: DataplaneHandle, words: Int32Array, count: number): void
+  dataplaneReceive(plane: DataplaneHandle, timeoutMs: number): number
+  dataplaneSend(plane: DataplaneHandle, count: number): void
+  checksum(bytes: Uint8Array, start: number, end: number): number
+}
+
+function load(): Addon {
+  const path = fileURLToPath(new URL('../../build/polder-nic.node', import.meta.url))
+  try {
+    return createRequire(import.meta.url)(path) as Addon
+  } catch (error) {
+    throw new PolderError('not-built', `the native addon cannot be loaded: ${String(error)}`, 'Run ./scripts/build.')
+  }
+}
+
+const addon = load()
+
+/**
+ * Opens the TUN device `name` in a network namespace (`netnsFd` -1: this process's own): creates it, or attaches again
+ * to a persistent one that nobody holds (EBUSY where somebody does). Persistent, with vnet headers, checksum and
+ * segmentation offloads; packets carry a 10-byte virtio_net_hdr in front.
+ */
+export const openTun = addon.openTun
+/** A NETLINK_ROUTE socket in that namespace, subscribed to `groups` (a bit mask), receiving with a time-out of 2 s. */
+export const openNetlink = addon.openNetlink
+export const sendMessage = addon.sendMessage
+/** Resolves to the message's real length, also where it did not fit and was cut. */
+export const receiveMessage = addon.receiveMessage
+/** A UDP socket bound to `address` (4 or 16 bytes) and `port` (0: any), don't-fragment set; `receives` 1 asks for UDP GRO. */
+export const openUnderlay = addon.openUnderlay
+export const openEvent = addon.openEvent
+export const signalEvent = addon.signalEvent
+export const closeFd = addon.closeFd
+/** Makes an empty network namespace and binds it to the new file `path`, as `ip netns add` does. */
+export const createNetns = addon.createNetns
+export const deleteNetns = addon.deleteNetns
+/** Takes the exclusive lock of an open file description; false where another holds it. */
+export const flock = addon.flock
+export const dataplaneCreate = addon.dataplaneCreate
+export const dataplaneSetPort = addon.dataplaneSetPort
+export const dataplaneSetPeers = addon.dataplaneSetPeers
+export const dataplaneReceive = addon.dataplaneReceive
+export const dataplaneSend = addon.dataplaneSend
+/** The C code's RFC 1071 sum of bytes[start, end), folded, not complemented. */
+export const checksum = addon.checksum
