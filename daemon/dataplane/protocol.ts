@@ -1,0 +1,38 @@
+/**
+ * How main and the data-path worker talk. Main posts the whole state, raises GENERATION and rings the worker's event;
+ * the worker adopts the newest state between two batches and raises ACKNOWLEDGED. Nothing is posted back.
+ */
+import type { TableBuffers } from '../../packet/tables/tables.ts'
+import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
+
+// Words of the control array.
+export const GENERATION = 0
+export const ACKNOWLEDGED = 1
+export const STOP = 2
+export const CONTROL_WORDS = 4
+
+// Counters, as doubles: packets and bytes for each entrance, then packets for each drop reason.
+export const ENTRANCES = ['from-pod', 'from-peer', 'from-host'] as const
+export const FROM_POD = 0
+export const FROM_PEER = 1
+export const FROM_HOST = 2
+export const COUNT_PACKETS = 0
+export const COUNT_BYTES = ENTRANCES.length
+export const COUNT_DROPS = 2 * ENTRANCES.length
+export const COUNTER_SLOTS = COUNT_DROPS + DROP_REASONS.length
+
+/** Everything the worker needs to know; complete each time, so that a new worker needs nothing else. */
+export interface WorkerState {
+  generation: number
+  tables: TableBuffers
+  /** [port, descriptor] of every TUN. */
+  ports: [number, number][]
+}
+
+export interface WorkerStart {
+  control: Int32Array
+  counters: Float64Array
+  underlayFd: number
+  senderFds: number[]
+  eventFd: number
+}

@@ -1,0 +1,94 @@
+/**
+ * The packet slot: one reused object that stands for the packet at hand. The bytes lie in the arena; the slot holds
+ * where, the offload state they came with, and what one parse found. Nothing here is allocated per packet.
+ *
+ * Addresses are four 32-bit words of both families alike, IPv4 mapped into IPv6 (::ffff:a.b.c.d, RFC 4291, 2.5.5.2):
+ * guard, tables and routes have one code path for both (docs/adr/0003-one-path-for-both-families.md).
+ *
+ * There are at least HEADROOM_BYTES writable bytes before `at`: encapsulation moves an offset, not bytes.
+ */
+export const HEADROOM_BYTES = 22
+
+/** The transport checksum is in the packet, right or wrong. */
+export const CHECKSUM_FULL = 0
+/** The field holds the uncomplemented pseudo-header sum; whoever puts it on a wire finishes it. */
+export const CHECKSUM_PARTIAL = 1
+
+/** virtio_net_hdr gso_type: what kind of super-packet, 0 for none. The ECN bit may be added to the TCP kinds. */
+export const GSO_NONE = 0
+export const GSO_TCPV4 = 1
+export const GSO_TCPV6 = 4
+export const GSO_UDP_L4 = 5
+export const GSO_ECN = 0x80
+
+export class Packet {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+
+  // Where the IP packet lies: at <= x < end.
+  at = 0
+  end = 0
+
+  // Offload state, as the device gave it. Checksum positions count from `at`.
+  checksum: number = CHECKSUM_FULL
+  checksumStart = 0
+  checksumOffset = 0
+  gsoType: number = GSO_NONE
+  gsoSizeBytes = 0
+
+  // Valid after parse() answered 0.
+  family = 0
+  src0 = 0
+  src1 = 0
+  src2 = 0
+  src3 = 0
+  dst0 = 0
+  dst1 = 0
+  dst2 = 0
+  dst3 = 0
+  ttl = 0
+  protocol = 0
+  /** Offset of the transport header in the arena; 0 where there is none: a fragment after the first, or unknown to us. */
+  l4 = 0
+  /** Offset of the transport payload; equals `l4` where the protocol has no ports. */
+  payload = 0
+  isFragment = false
+  srcPort = 0
+  dstPort = 0
+
+  /** `bytes` is the arena, or a buffer of its own (tests, trace) with HEADROOM_BYTES before the packet. */
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+
+  /** Points the slot at a packet without offload state: every checksum is in its place. */
+  set(at: number, length: number): void {
+    this.at = at
+    this.end = at + length
+    this.checksum = CHECKSUM_FULL
+    this.checksumStart = 0
+    this.checksumOffset = 0
+    this.gsoType = GSO_NONE
+    this.gsoSizeBytes = 0
+  }
+
+  get length(): number {
+    return this.end - this.at
+  }
+}
+
+/** The largest IP packet that will be on the wire for this one, in bytes: limits look at the segment, not at the whole. */
+export function segmentBytes(packet: Packet): number {
+  return packet.gsoType === GSO_NONE ? packet.length : packet.payload - packet.at + packet.gsoSizeBytes
+}
+
+/** Mixes addresses, ports and protocol of a parsed packet into 32 bits; the same for every packet of one direction of a flow. */
+export function flowHash(packet: Packet): number {
+  let hash = Math.imul(packet.src3 ^ (packet.src0 + packet.src1), 0x9e3779b1)
+  hash = Math.imul(hash ^ packet.dst3 ^ (packet.dst0 + packet.dst1), 0x85ebca6b)
+  hash = Math.imul(hash ^ packet.src2 ^ (hash >>> 15), 0xc2b2ae35)
+  hash = Math.imul(hash ^ packet.dst2 ^ (packet.isFragment ? 0 : (packet.srcPort << 16) | packet.dstPort), 0x27d4eb2f)
+  hash = Math.imul(hash ^ packet.protocol ^ (hash >>> 13), 0x165667b1)
+  return (hash ^ (hash >>> 16)) >>> 0
+}

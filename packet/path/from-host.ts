@@ -1,0 +1,31 @@
+/**
+ * The life of a packet that the host routed to polder0: its own, or one it forwards from the world to a pod. The host
+ * never gets its own packets back.
+ */
+import { type Packet, segmentBytes } from '../packet.ts'
+import type { Tables } from '../tables/tables.ts'
+import { DROP_NO_ROUTE, DROP_TOO_BIG, DROP_TTL_EXPIRED } from './drop-reason.ts'
+import { guardHost } from './guard.ts'
+import { parse } from './parse.ts'
+import { rewrite } from './rewrite.ts'
+import { mtuBytes, route } from './route.ts'
+import { DROP, drop, HOST, kindOf, type Verdict } from './verdict.ts'
+
+export function fromHost(packet: Packet, tables: Tables): Verdict {
+  const malformed = parse(packet)
+  if (malformed !== 0) return drop(malformed)
+
+  const refused = guardHost(packet, tables)
+  if (refused !== 0) return drop(refused)
+
+  if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
+
+  const verdict = route(packet, tables)
+  if (kindOf(verdict) === DROP) return verdict
+  if (verdict === HOST) return drop(DROP_NO_ROUTE)
+
+  if (segmentBytes(packet) > mtuBytes(verdict, tables)) return drop(DROP_TOO_BIG)
+
+  rewrite(packet, verdict, tables)
+  return verdict
+}

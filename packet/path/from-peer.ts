@@ -1,0 +1,59 @@
+/**
+ * The life of a packet from another node: out of its VXLAN envelope, then to a pod of this node or to the host. A node
+ * carries nothing between two others.
+ */
+import * as ethernet from '../formats/ethernet.ts'
+import * as vxlan from '../formats/vxlan.ts'
+import { type Packet, segmentBytes } from '../packet.ts'
+import type { Tables } from '../tables/tables.ts'
+import {
+  DROP_MALFORMED_VXLAN,
+  DROP_NO_TRANSIT,
+  DROP_NOT_IP,
+  DROP_TOO_BIG,
+  DROP_TTL_EXPIRED,
+  DROP_UNKNOWN_PEER,
+  DROP_WRONG_VNI,
+} from './drop-reason.ts'
+import { guardPeer } from './guard.ts'
+import { parse } from './parse.ts'
+import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
+import { mtuBytes, route } from './route.ts'
+import { DROP, drop, kindOf, TO_PEER, type Verdict } from './verdict.ts'
+
+/** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
+export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict {
+  if (peer === -1) return drop(DROP_UNKNOWN_PEER)
+
+  const opened = decapsulate(packet, tables)
+  if (opened !== 0) return drop(opened)
+
+  const malformed = parse(packet)
+  if (malformed !== 0) return drop(malformed)
+
+  const refused = guardPeer(packet, peer, tables)
+  if (refused !== 0) return drop(refused)
+
+  if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
+
+  const verdict = route(packet, tables)
+  if (kindOf(verdict) === DROP) return verdict
+  if (kindOf(verdict) === TO_PEER) return drop(DROP_NO_TRANSIT)
+
+  if (segmentBytes(packet) > mtuBytes(verdict, tables)) return drop(DROP_TOO_BIG)
+
+  rewrite(packet, verdict, tables)
+  return verdict
+}
+
+/** Moves `at` behind the VXLAN and Ethernet headers (RFC 7348, 5). */
+function decapsulate(packet: Packet, tables: Tables): number {
+  const { view, at, end } = packet
+  const frame = at + vxlan.HEADER_LEN
+  if (!vxlan.check(view, at, end) || !ethernet.check(view, frame, end)) return DROP_MALFORMED_VXLAN
+  if (vxlan.vni(view, at) !== tables.vni) return DROP_WRONG_VNI
+  const type = ethernet.etherType(view, frame)
+  if (type !== ethernet.ETHERTYPE_IPV4 && type !== ethernet.ETHERTYPE_IPV6) return DROP_NOT_IP
+  packet.at = at + ENCAPSULATION_BYTES
+  return 0
+}

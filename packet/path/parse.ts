@@ -1,0 +1,100 @@
+/**
+ * One parse for each packet: from bytes to the fields of the slot. It answers 0, or the drop reason; after 0 every
+ * field of the slot that is documented as valid is valid, and no later step checks a length again.
+ *
+ * `end` is pulled back to the length that the IP header tells: what a link adds behind it is not carried on.
+ */
+import * as ipv4 from '../formats/ipv4.ts'
+import * as ipv6 from '../formats/ipv6.ts'
+import * as icmp from '../formats/icmp.ts'
+import * as icmpv6 from '../formats/icmpv6.ts'
+import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../formats/protocols.ts'
+import * as sctp from '../formats/sctp.ts'
+import * as tcp from '../formats/tcp.ts'
+import * as udp from '../formats/udp.ts'
+import type { Packet } from '../packet.ts'
+import { DROP_BAD_HEADER_CHECKSUM, DROP_MALFORMED_IP, DROP_MALFORMED_TRANSPORT } from './drop-reason.ts'
+
+const upper: ipv6.UpperLayer = ipv6.upperLayer()
+
+export function parse(packet: Packet): number {
+  if (packet.end <= packet.at) return DROP_MALFORMED_IP
+  const version = packet.bytes[packet.at]! >>> 4
+  if (version === 4) return parseIpv4(packet)
+  if (version === 6) return parseIpv6(packet)
+  return DROP_MALFORMED_IP
+}
+
+function parseIpv4(packet: Packet): number {
+  const { view, at } = packet
+  if (!ipv4.check(view, at, packet.end)) return DROP_MALFORMED_IP
+  if (!ipv4.verifyChecksum(view, at)) return DROP_BAD_HEADER_CHECKSUM
+  packet.end = at + ipv4.totalLength(view, at)
+  packet.family = 4
+  packet.src0 = packet.src1 = packet.dst0 = packet.dst1 = 0
+  packet.src2 = packet.dst2 = 0xffff
+  packet.src3 = ipv4.srcAddr(view, at)
+  packet.dst3 = ipv4.dstAddr(view, at)
+  packet.ttl = ipv4.ttl(view, at)
+  packet.isFragment = ipv4.isFragment(view, at)
+  return parseTransport(packet, ipv4.protocol(view, at), at + ipv4.headerLength(view, at), ipv4.fragmentOffset(view, at))
+}
+
+function parseIpv6(packet: Packet): number {
+  const { view, at } = packet
+  if (!ipv6.check(view, at, packet.end)) return DROP_MALFORMED_IP
+  packet.end = at + ipv6.HEADER_LEN + ipv6.payloadLength(view, at)
+  if (!ipv6.walk(view, at, packet.end, upper)) return DROP_MALFORMED_IP
+  packet.family = 6
+  packet.src0 = ipv6.srcAddrWord(view, at, 0)
+  packet.src1 = ipv6.srcAddrWord(view, at, 1)
+  packet.src2 = ipv6.srcAddrWord(view, at, 2)
+  packet.src3 = ipv6.srcAddrWord(view, at, 3)
+  packet.dst0 = ipv6.dstAddrWord(view, at, 0)
+  packet.dst1 = ipv6.dstAddrWord(view, at, 1)
+  packet.dst2 = ipv6.dstAddrWord(view, at, 2)
+  packet.dst3 = ipv6.dstAddrWord(view, at, 3)
+  packet.ttl = ipv6.hopLimit(view, at)
+  packet.isFragment = upper.fragmentOffset !== 0 || upper.moreFragments
+  return parseTransport(packet, upper.protocol, upper.offset, upper.fragmentOffset)
+}
+
+/** A fragment after the first has no transport header; a protocol that we do not know is carried as it is. */
+function parseTransport(packet: Packet, protocol: number, at: number, fragmentOffset: number): number {
+  const { view, end } = packet
+  packet.protocol = protocol
+  packet.l4 = packet.srcPort = packet.dstPort = 0
+  packet.payload = at
+  if (fragmentOffset !== 0) return 0
+  switch (protocol) {
+    case PROTOCOL_TCP:
+      if (!tcp.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
+      packet.payload = at + tcp.headerLength(view, at)
+      break
+    case PROTOCOL_UDP:
+      // The length field of a first fragment speaks of the whole datagram: only the header must be there.
+      if (packet.isFragment ? end - at < udp.HEADER_LEN : !udp.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
+      packet.payload = at + udp.HEADER_LEN
+      break
+    case PROTOCOL_SCTP:
+      if (!sctp.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
+      packet.payload = at + sctp.HEADER_LEN
+      break
+    case PROTOCOL_ICMP:
+      return parseMessage(packet, at, packet.family === 4 && icmp.check(view, at, end))
+    case PROTOCOL_ICMPV6:
+      return parseMessage(packet, at, packet.family === 6 && icmpv6.check(view, at, end))
+    default:
+      return 0
+  }
+  packet.l4 = at
+  packet.srcPort = view.getUint16(at)
+  packet.dstPort = view.getUint16(at + 2)
+  return 0
+}
+
+function parseMessage(packet: Packet, at: number, wellFormed: boolean): number {
+  if (!wellFormed) return DROP_MALFORMED_TRANSPORT
+  packet.l4 = at
+  return 0
+}

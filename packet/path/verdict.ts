@@ -1,0 +1,37 @@
+/**
+ * What becomes of a packet, as one number, so that deciding allocates nothing: the kind in the high byte, the pod's
+ * port, the peer's index or the drop reason below it.
+ */
+export const TO_POD = 1
+export const TO_PEER = 2
+export const TO_HOST = 3
+export const DROP = 4
+
+export type VerdictKind = typeof TO_POD | typeof TO_PEER | typeof TO_HOST | typeof DROP
+export type Verdict = number
+
+const KIND_SHIFT = 24
+const INDEX_MASK = 0xffffff
+
+export const HOST: Verdict = TO_HOST << KIND_SHIFT
+
+export function toPod(port: number): Verdict {
+  return (TO_POD << KIND_SHIFT) | port
+}
+
+export function toPeer(peer: number): Verdict {
+  return (TO_PEER << KIND_SHIFT) | peer
+}
+
+export function drop(reason: number): Verdict {
+  return (DROP << KIND_SHIFT) | reason
+}
+
+export function kindOf(verdict: Verdict): VerdictKind {
+  return (verdict >>> KIND_SHIFT) as VerdictKind
+}
+
+/** The pod's port, the peer's index or the drop reason, by the verdict's kind. */
+export function indexOf(verdict: Verdict): number {
+  return verdict & INDEX_MASK
+}

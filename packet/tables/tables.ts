@@ -1,0 +1,52 @@
+/**
+ * Everything the node knows, as the path sees it: one consistent set, replaced as a whole between two batches. Main
+ * builds the buffers, the worker wraps them; neither copies.
+ */
+import { type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
+import { type PodEntry, PodTable } from './pods.ts'
+import { type RouteBuffers, type RouteEntry, RouteTable } from './routes.ts'
+
+export interface NetworkState {
+  readonly pods: readonly PodEntry[]
+  readonly peers: readonly PeerEntry[]
+  readonly routes: readonly RouteEntry[]
+  readonly vtep: Vtep
+  /** Largest IP packet a pod of this node, or its host TUN, takes, in bytes. */
+  readonly mtuBytes: number
+}
+
+export interface TableBuffers {
+  readonly pods: SharedArrayBuffer
+  readonly routes: RouteBuffers
+  readonly peers: PeerBuffers
+  readonly vni: number
+  readonly mtuBytes: number
+}
+
+export interface Tables {
+  readonly pods: PodTable
+  readonly routes: RouteTable
+  readonly peers: PeerTable
+  readonly vni: number
+  readonly mtuBytes: number
+}
+
+export function buildTables(state: NetworkState): TableBuffers {
+  return {
+    pods: PodTable.build(state.pods),
+    routes: RouteTable.build(state.routes),
+    peers: PeerTable.build(state.peers, state.vtep),
+    vni: state.vtep.vni,
+    mtuBytes: state.mtuBytes,
+  }
+}
+
+export function openTables(buffers: TableBuffers): Tables {
+  return {
+    pods: new PodTable(buffers.pods),
+    routes: new RouteTable(buffers.routes),
+    peers: new PeerTable(buffers.peers),
+    vni: buffers.vni,
+    mtuBytes: buffers.mtuBytes,
+  }
+}
