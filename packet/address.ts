@@ -14,13 +14,15 @@ export interface Prefix {
 
 const MAPPED_BITS = 96
 
-/** Throws ipaddr.js's Error on anything that is no address. */
+/** Throws an Error on anything that is no address; the short forms of inet_aton (10.1) are none here. */
 export function parseAddress(text: string): AddressWords {
+  if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text))
+    throw new Error(`${text} is no IP address`)
   const address = ipaddr.parse(text)
   const v6 = address.kind() === 'ipv4' ? (address as ipaddr.IPv4).toIPv4MappedAddress() : (address as ipaddr.IPv6)
   const bytes = v6.toByteArray()
   const word = (i: number): number =>
-    ((bytes[i * 4]! << 24) | (bytes[i * 4 + 1]! << 16) | (bytes[i * 4 + 2]! << 8) | bytes[i * 4 + 3]!) | 0
+    (bytes[i * 4]! << 24) | (bytes[i * 4 + 1]! << 16) | (bytes[i * 4 + 2]! << 8) | bytes[i * 4 + 3]! | 0
   return [word(0), word(1), word(2), word(3)]
 }
 
@@ -28,7 +30,7 @@ export function parseAddress(text: string): AddressWords {
 export function parsePrefix(text: string): Prefix {
   const slash = text.indexOf('/')
   const address = slash < 0 ? text : text.slice(0, slash)
-  const v4 = ipaddr.parse(address).kind() === 'ipv4'
+  const v4 = !address.includes(':')
   const given = slash < 0 ? (v4 ? 32 : 128) : Number(text.slice(slash + 1))
   if (!Number.isInteger(given) || given < 0 || given > (v4 ? 32 : 128)) {
     throw new Error(`${text} is no prefix: the length must be 0 to ${v4 ? 32 : 128}`)

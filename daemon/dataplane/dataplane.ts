@@ -100,7 +100,11 @@ export class DataPlane implements PodPorts {
   counters(): Counters {
     const value = (slot: number): number => this.#counters[slot]!
     return {
-      entrances: ENTRANCES.map((name, i) => ({ name, packets: value(COUNT_PACKETS + i), bytes: value(COUNT_BYTES + i) })),
+      entrances: ENTRANCES.map((name, i) => ({
+        name,
+        packets: value(COUNT_PACKETS + i),
+        bytes: value(COUNT_BYTES + i),
+      })),
       drops: DROP_REASONS.map(({ name, text }, i) => ({ reason: name, text, packets: value(COUNT_DROPS + i) })).filter(
         ({ packets }) => packets > 0,
       ),
@@ -150,7 +154,10 @@ export class DataPlane implements PodPorts {
     const state: WorkerState = {
       generation,
       tables: buildTables({ ...this.#surroundings, pods }),
-      ports: [[PORT_HOST, this.#options.hostFd], ...[...this.#pods].map(([port, { fd }]): [number, number] => [port, fd])],
+      ports: [
+        [PORT_HOST, this.#options.hostFd],
+        ...[...this.#pods].map(([port, { fd }]): [number, number] => [port, fd]),
+      ],
     }
     this.#worker?.postMessage(state)
     Atomics.store(this.#control, GENERATION, generation)

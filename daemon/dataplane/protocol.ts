@@ -2,8 +2,9 @@
  * How main and the data-path worker talk. Main posts the whole state, raises GENERATION and rings the worker's event;
  * the worker adopts the newest state between two batches and raises ACKNOWLEDGED. Nothing is posted back.
  */
-import type { TableBuffers } from '../../packet/tables/tables.ts'
+
 import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
+import type { TableBuffers } from '../../packet/tables/tables.ts'
 
 // Words of the control array.
 export const GENERATION = 0

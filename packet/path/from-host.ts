@@ -9,7 +9,7 @@ import { guardHost } from './guard.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { mtuBytes, route } from './route.ts'
-import { DROP, drop, HOST, kindOf, type Verdict } from './verdict.ts'
+import { DROP, drop, kindOf, TO_HOST, type Verdict } from './verdict.ts'
 
 export function fromHost(packet: Packet, tables: Tables): Verdict {
   const malformed = parse(packet)
@@ -22,7 +22,7 @@ export function fromHost(packet: Packet, tables: Tables): Verdict {
 
   const verdict = route(packet, tables)
   if (kindOf(verdict) === DROP) return verdict
-  if (verdict === HOST) return drop(DROP_NO_ROUTE)
+  if (kindOf(verdict) === TO_HOST) return drop(DROP_NO_ROUTE)
 
   if (segmentBytes(packet) > mtuBytes(verdict, tables)) return drop(DROP_TOO_BIG)
 

@@ -19,7 +19,7 @@ import { guardPeer } from './guard.ts'
 import { parse } from './parse.ts'
 import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
 import { mtuBytes, route } from './route.ts'
-import { DROP, drop, kindOf, TO_PEER, type Verdict } from './verdict.ts'
+import { DROP, drop, kindOf, TO_PEER, type Verdict, WORLD } from './verdict.ts'
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
 export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict {
@@ -38,7 +38,7 @@ export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict 
 
   const verdict = route(packet, tables)
   if (kindOf(verdict) === DROP) return verdict
-  if (kindOf(verdict) === TO_PEER) return drop(DROP_NO_TRANSIT)
+  if (kindOf(verdict) === TO_PEER || verdict === WORLD) return drop(DROP_NO_TRANSIT)
 
   if (segmentBytes(packet) > mtuBytes(verdict, tables)) return drop(DROP_TOO_BIG)
 

@@ -6,7 +6,14 @@
  */
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
-import { DROP_LINK_LOCAL, DROP_MARTIAN, DROP_MULTICAST, DROP_SPOOFED_HOST, DROP_SPOOFED_PEER, DROP_SPOOFED_POD } from './drop-reason.ts'
+import {
+  DROP_LINK_LOCAL,
+  DROP_MARTIAN,
+  DROP_MULTICAST,
+  DROP_SPOOFED_HOST,
+  DROP_SPOOFED_PEER,
+  DROP_SPOOFED_POD,
+} from './drop-reason.ts'
 import { kindOf, TO_PEER, toPeer } from './verdict.ts'
 
 const LINK_LOCAL_MASK = 0xffc00000 | 0

@@ -4,10 +4,11 @@
  *
  * `end` is pulled back to the length that the IP header tells: what a link adds behind it is not carried on.
  */
-import * as ipv4 from '../formats/ipv4.ts'
-import * as ipv6 from '../formats/ipv6.ts'
+
 import * as icmp from '../formats/icmp.ts'
 import * as icmpv6 from '../formats/icmpv6.ts'
+import * as ipv4 from '../formats/ipv4.ts'
+import * as ipv6 from '../formats/ipv6.ts'
 import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../formats/protocols.ts'
 import * as sctp from '../formats/sctp.ts'
 import * as tcp from '../formats/tcp.ts'
@@ -37,7 +38,12 @@ function parseIpv4(packet: Packet): number {
   packet.dst3 = ipv4.dstAddr(view, at)
   packet.ttl = ipv4.ttl(view, at)
   packet.isFragment = ipv4.isFragment(view, at)
-  return parseTransport(packet, ipv4.protocol(view, at), at + ipv4.headerLength(view, at), ipv4.fragmentOffset(view, at))
+  return parseTransport(
+    packet,
+    ipv4.protocol(view, at),
+    at + ipv4.headerLength(view, at),
+    ipv4.fragmentOffset(view, at),
+  )
 }
 
 function parseIpv6(packet: Packet): number {
@@ -73,7 +79,7 @@ function parseTransport(packet: Packet, protocol: number, at: number, fragmentOf
       break
     case PROTOCOL_UDP:
       // The length field of a first fragment speaks of the whole datagram: only the header must be there.
-      if (packet.isFragment ? end - at < udp.HEADER_LEN : !udp.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
+      if (!(packet.isFragment ? udp.checkFirstFragment : udp.check)(view, at, end)) return DROP_MALFORMED_TRANSPORT
       packet.payload = at + udp.HEADER_LEN
       break
     case PROTOCOL_SCTP:

@@ -13,7 +13,10 @@ export type Verdict = number
 const KIND_SHIFT = 24
 const INDEX_MASK = 0xffffff
 
+/** For the node itself: one of its own addresses. */
 export const HOST: Verdict = TO_HOST << KIND_SHIFT
+/** Through the host to whatever lies beyond: the host's routes decide. Open to this node's pods only. */
+export const WORLD: Verdict = (TO_HOST << KIND_SHIFT) | 1
 
 export function toPod(port: number): Verdict {
   return (TO_POD << KIND_SHIFT) | port

@@ -37,7 +37,8 @@ const VXLAN_FLAGS = 0x08000000
 
 function macBytes(mac: string): number[] {
   const bytes = mac.split(':').map((part) => Number.parseInt(part, 16))
-  if (bytes.length !== 6 || bytes.some((byte) => !(byte >= 0 && byte <= 255))) throw new Error(`${mac} is no MAC address`)
+  if (bytes.length !== 6 || bytes.some((byte) => !(byte >= 0 && byte <= 255)))
+    throw new Error(`${mac} is no MAC address`)
   return bytes
 }
 

@@ -1,0 +1,247 @@
+/**
+ * Every attachment of this node: makes, removes, checks them, and finds them again after a restart.
+ *
+ *   add      netns open -> addresses -> record on disk -> device -> data path           a failure undoes in reverse
+ *   remove   data path -> device -> netns closed -> addresses rest, record released     may stop anywhere, and be repeated
+ *   restore  record -> netns open -> device attached again -> data path
+ *
+ * Calls about one attachment take turns; those about different ones do not wait for each other. Work in a namespace is
+ * synchronous, some tenths of a millisecond (device.ts); awaited are the data path and the removal of a device.
+ *
+ * What it does not do: watch namespaces that vanish without a remove. Their addresses come back at the next start, or
+ * when the runtime deletes the attachment.
+ */
+import { closeSync } from 'node:fs'
+import type { Logger } from 'pino'
+import type { PodPorts } from '../dataplane/pod-ports.ts'
+import { PolderError } from '../errors.ts'
+import { gatewayOf, type Ipam } from '../ipam/ipam.ts'
+import { closeFd } from '../nic/nic.ts'
+import type { Attachment, Attachments, AttachRequest } from './attachment.ts'
+import { adoptDevice, createDevice, type DeviceSpec, deleteDevice, inspectDevice } from './device.ts'
+import { leadsTo, openNetns } from './netns.ts'
+import { AttachmentRecords } from './records.ts'
+
+export interface NodeAttachmentsOptions {
+  stateDir: string
+  /** See readBootId. */
+  bootId: string
+  /** Fresh: restore() fills it from the records. */
+  ipam: Ipam
+  ports: PodPorts
+  mtuBytes: number
+  log: Logger
+}
+
+interface Live {
+  attachment: Attachment
+  netnsFd: number
+  /** Absent once the data path has forgotten it, or where it could not be attached again. */
+  port?: number
+}
+
+export class NodeAttachments implements Attachments {
+  readonly gateways: string[]
+  readonly mtuBytes: number
+  readonly #bootId: string
+  readonly #ipam: Ipam
+  readonly #ports: PodPorts
+  readonly #log: Logger
+  readonly #records: AttachmentRecords
+  readonly #live = new Map<string, Live>()
+  /** The last call about each attachment that has one under way. */
+  readonly #turns = new Map<string, Promise<unknown>>()
+  #ready = false
+
+  constructor({ stateDir, bootId, ipam, ports, mtuBytes, log }: NodeAttachmentsOptions) {
+    this.gateways = ipam.ranges.map(gatewayOf)
+    this.mtuBytes = mtuBytes
+    this.#bootId = bootId
+    this.#ipam = ipam
+    this.#ports = ports
+    this.#log = log
+    this.#records = new AttachmentRecords(stateDir, bootId, log)
+  }
+
+  /** Finds again what an earlier polderd made. Once, before anything else; until then `add` answers `not-ready`. */
+  async restore(): Promise<void> {
+    const found: Attachment[] = []
+    for (const { attachment, releasedAtMs } of this.#records.load()) {
+      if (releasedAtMs !== undefined) {
+        this.#ipam.rest(attachment.addresses, releasedAtMs)
+        continue
+      }
+      this.#ipam.reserve(attachment.addresses)
+      found.push(attachment)
+    }
+    await Promise.all(found.map((attachment) => this.#inTurn(attachment, () => this.#restore(attachment))))
+    this.#ready = true
+  }
+
+  add(request: AttachRequest): Promise<Attachment> {
+    return this.#inTurn(request, () => this.#add(request))
+  }
+
+  remove(containerId: string, ifName: string): Promise<void> {
+    const names = { containerId, ifName }
+    return this.#inTurn(names, () => this.#remove(names))
+  }
+
+  check(containerId: string, ifName: string): Promise<Attachment> {
+    const names = { containerId, ifName }
+    return this.#inTurn(names, async () => this.#check(names))
+  }
+
+  get(containerId: string, ifName: string): Attachment | undefined {
+    return this.#live.get(keyOf({ containerId, ifName }))?.attachment
+  }
+
+  list(): Attachment[] {
+    return Array.from(this.#live.values(), (live) => live.attachment)
+  }
+
+  /** Lets go of the namespaces; every attachment stays as it is, for the next polderd. */
+  async close(): Promise<void> {
+    this.#ready = false
+    await Promise.all(this.#turns.values())
+    for (const { netnsFd } of this.#live.values()) closeSync(netnsFd)
+    this.#live.clear()
+  }
+
+  async #add(request: AttachRequest): Promise<Attachment> {
+    if (!this.#ready) {
+      throw new PolderError('not-ready', 'polderd is starting or stopping', 'try again in a moment')
+    }
+    const key = keyOf(request)
+    if (this.#live.has(key)) {
+      throw new PolderError(
+        'exists',
+        `container ${request.containerId} is already attached as ${request.ifName}`,
+        'delete that attachment first (CNI DEL), or ask for another interface name',
+      )
+    }
+    await using undo = new AsyncDisposableStack()
+    const netnsFd = openNetns(request.netns)
+    undo.defer(() => closeSync(netnsFd))
+    const attachment: Attachment = {
+      ...request,
+      addresses: this.#ipam.allocate(),
+      createdAt: new Date().toISOString(),
+      bootId: this.#bootId,
+    }
+    undo.defer(() => this.#ipam.release(attachment.addresses))
+    // Before the device: a polderd killed from here on leaves nothing that the next one does not know.
+    this.#records.write(attachment)
+    undo.defer(() => this.#records.remove(attachment))
+    const fd = await inWords(attachment, () => createDevice(netnsFd, this.#specOf(attachment)))
+    undo.defer(() => deleteDevice(netnsFd, attachment.ifName))
+    undo.defer(() => closeFd(fd))
+    const port = await this.#ports.addPod(fd, attachment.addresses)
+    undo.move()
+    this.#live.set(key, { attachment, netnsFd, port })
+    return attachment
+  }
+
+  async #remove(names: { containerId: string; ifName: string }): Promise<void> {
+    const key = keyOf(names)
+    const live = this.#live.get(key)
+    if (live === undefined) return
+    if (live.port !== undefined) {
+      await this.#ports.removePod(live.port)
+      delete live.port
+    }
+    await inWords(live.attachment, () => deleteDevice(live.netnsFd, names.ifName))
+    closeSync(live.netnsFd)
+    this.#live.delete(key)
+    this.#release(live.attachment)
+  }
+
+  #check(names: { containerId: string; ifName: string }): Attachment {
+    const live = this.#live.get(keyOf(names))
+    if (live === undefined) throw checkFailed(names, ['polderd has no record of it'])
+    const { attachment, netnsFd, port } = live
+    const faults = inspectDevice(netnsFd, this.#specOf(attachment))
+    if (!leadsTo(attachment.netns, netnsFd)) faults.unshift(`${attachment.netns} no longer leads to its namespace`)
+    if (port === undefined) faults.unshift('the data path does not hold its device')
+    if (faults.length > 0) throw checkFailed(names, faults)
+    return attachment
+  }
+
+  /** Never fails: one attachment that cannot be had back must not keep polderd from the others. */
+  async #restore(attachment: Attachment): Promise<void> {
+    const { containerId, ifName, netns } = attachment
+    let netnsFd: number
+    try {
+      netnsFd = openNetns(netns)
+    } catch {
+      this.#log.info({ containerId, ifName, netns }, 'the namespace of an attachment is gone: attachment released')
+      return this.#release(attachment)
+    }
+    const live: Live = { attachment, netnsFd }
+    try {
+      const fd = adoptDevice(netnsFd, this.#specOf(attachment))
+      if (fd === undefined) {
+        this.#log.info({ containerId, ifName, netns }, 'the device of an attachment is gone: attachment released')
+        closeSync(netnsFd)
+        return this.#release(attachment)
+      }
+      live.port = await this.#ports.addPod(fd, attachment.addresses).catch((error: unknown) => {
+        closeFd(fd)
+        throw error
+      })
+    } catch (error) {
+      this.#log.error({ containerId, ifName, netns, error }, 'an attachment could not be had back: recreate its pod')
+    }
+    this.#live.set(keyOf(attachment), live)
+  }
+
+  #release(attachment: Attachment): void {
+    this.#ipam.release(attachment.addresses)
+    this.#records.release(attachment, Date.now())
+  }
+
+  #specOf({ ifName, addresses }: Attachment): DeviceSpec {
+    return { ifName, addresses, gateways: this.gateways, mtuBytes: this.mtuBytes }
+  }
+
+  /** Runs `work` after every earlier call about the same attachment has ended, well or badly. */
+  #inTurn<T>(names: { containerId: string; ifName: string }, work: () => Promise<T>): Promise<T> {
+    const key = keyOf(names)
+    const result = (this.#turns.get(key) ?? Promise.resolve()).then(work)
+    const ended = result.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#turns.set(key, ended)
+    void ended.then(() => {
+      if (this.#turns.get(key) === ended) this.#turns.delete(key)
+    })
+    return result
+  }
+}
+
+function keyOf({ containerId, ifName }: { containerId: string; ifName: string }): string {
+  return `${containerId}@${ifName}`
+}
+
+function checkFailed({ containerId, ifName }: { containerId: string; ifName: string }, faults: string[]): PolderError {
+  return new PolderError(
+    'check-failed',
+    `attachment ${ifName} of container ${containerId}: ${faults.join('; ')}`,
+    'recreate the pod, or restart polderd, which puts back addresses and routes',
+  )
+}
+
+/** What the kernel refuses, as an error that names the attachment. */
+async function inWords<T>({ ifName, netns }: Attachment, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof PolderError) throw error
+    throw new PolderError(
+      'device-failed',
+      `interface ${ifName} in ${netns}: ${error instanceof Error ? error.message : String(error)}`,
+      'see whether /dev/net/tun is there, and whether the namespace forbids IPv6 (net.ipv6.conf.all.disable_ipv6)',
+    )
+  }
+}

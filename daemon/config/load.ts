@@ -1,0 +1,194 @@
+/**
+ * Reads polderd's configuration from its four sources, the stronger first: flags, environment, file, defaults. Every
+ * given value is checked, also one that a stronger source overrides, and all mistakes are reported together, each with
+ * its place.
+ *
+ * It changes nothing on the machine and does not look whether what is configured exists.
+ */
+import { readFileSync } from 'node:fs'
+import { PolderError } from '../errors.ts'
+import { parseCidr } from './cidr.ts'
+import type { Config } from './config.ts'
+import { suggestion } from './nearest.ts'
+import { parsePlaced, showValue } from './placed-yaml.ts'
+import { flagOf, SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './settings.ts'
+
+export const DEFAULT_CONFIG_FILE = '/etc/polder/polder.yaml'
+
+export interface LoadedConfig {
+  config: Config
+  /** The file that was read; undefined where there is none. */
+  file: string | undefined
+  /** Where each value comes from: `flag --vxlan-port`, `environment POLDER_VXLAN_PORT`, `FILE:LINE:COLUMN vxlanPort`, `default vxlanPort`. */
+  places: Record<SettingKey, string>
+}
+
+interface Given {
+  place: string
+  value: unknown
+  /** Place of one item of a list, where it has its own. */
+  placeOfItem?: (index: number) => string
+}
+
+/** What one source gives. */
+type Source = Map<SettingKey, Given>
+
+/** `argv` without the program's name. Throws a PolderError `bad-config` that lists every mistake. */
+export function loadConfig(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  defaultFile = DEFAULT_CONFIG_FILE,
+): LoadedConfig {
+  const mistakes: string[] = []
+  const flags = readFlags(argv, mistakes)
+  const environment = readEnvironment(env, mistakes)
+  const { POLDER_CONFIG: fileFromEnvironment } = env
+  const named = flags.file ?? fileFromEnvironment
+  const file = readFile(named ?? defaultFile, named !== undefined, mistakes)
+
+  const config: Partial<Record<SettingKey, unknown>> = {}
+  const places = {} as Record<SettingKey, string>
+  for (const key of SETTING_KEYS) {
+    const fallback = { place: `default ${key}`, value: SETTINGS[key].default }
+    const given = [file.settings.get(key), environment.get(key), flags.settings.get(key)].filter(isGiven)
+    for (const one of given.length > 0 ? given : [fallback]) {
+      config[key] = check(key, one, mistakes)
+      places[key] = one.place
+    }
+  }
+  if (mistakes.length === 0) checkMaskSizes(config as unknown as Config, places, mistakes)
+  if (mistakes.length > 0) throw badConfig(mistakes)
+  return { config: config as unknown as Config, file: file.path, places }
+}
+
+function isGiven(given: Given | undefined): given is Given {
+  return given !== undefined
+}
+
+function badConfig(mistakes: string[]): PolderError {
+  const message =
+    mistakes.length === 1
+      ? `The configuration is wrong: ${mistakes[0]}`
+      : `The configuration has ${mistakes.length} mistakes:\n${mistakes.map((mistake) => `  ${mistake}`).join('\n')}`
+  return new PolderError(
+    'bad-config',
+    message,
+    'Correct it and start polderd again; `polderd --help` lists all settings.',
+  )
+}
+
+function check(key: SettingKey, given: Given, mistakes: string[]): unknown {
+  const result = SETTINGS[key].check.safeParse(given.value)
+  if (result.success) return result.data
+  for (const issue of result.error.issues) {
+    const index = issue.path[0]
+    if (typeof index === 'number') {
+      const place = given.placeOfItem?.(index) ?? given.place
+      mistakes.push(`${place}: ${showValue((given.value as unknown[])[index])} ${issue.message}`)
+    } else {
+      mistakes.push(`${given.place}: ${showValue(given.value)} ${issue.message}`)
+    }
+  }
+  return undefined
+}
+
+/** A node's range must be smaller than its family's pod range. */
+function checkMaskSizes(config: Config, places: Record<SettingKey, string>, mistakes: string[]): void {
+  for (const cidr of config.podCIDRs) {
+    const { family, prefixLength } = parseCidr(cidr)
+    const key = family === 4 ? 'nodeMaskSizeIPv4' : 'nodeMaskSizeIPv6'
+    if (config[key] > prefixLength) continue
+    const rule = `must be longer than the prefix of ${cidr} (${places.podCIDRs})`
+    mistakes.push(`${places[key]}: ${config[key]} ${rule}`)
+  }
+}
+
+function readFlags(argv: readonly string[], mistakes: string[]): { settings: Source; file: string | undefined } {
+  const settings: Source = new Map()
+  const keys = new Map(SETTING_KEYS.map((key) => [flagOf(key), key]))
+  let file: string | undefined
+  for (let index = 0; index < argv.length; index++) {
+    const argument = argv[index]!
+    const equals = argument.indexOf('=')
+    const name = equals < 0 ? argument : argument.slice(0, equals)
+    const negated = keys.get(name.replace(/^--no-/, '--'))
+    const key = keys.get(name) ?? (negated === 'runner' ? negated : undefined)
+    if (key === undefined && name !== '--config') {
+      const known = [...keys.keys(), '--no-runner', '--config', '--help', '--version']
+      if (argument.startsWith('-')) mistakes.push(`flag ${argument}: is not known${suggestion(name, known)}`)
+      else mistakes.push(`argument ${argument}: is not allowed; there are flags only`)
+      if (equals < 0 && argument.startsWith('--') && !argv[index + 1]?.startsWith('-')) index++
+      continue
+    }
+    let text = equals < 0 ? undefined : argument.slice(equals + 1)
+    const next = argv[index + 1]
+    const isSwitch = key !== undefined && typeof SETTINGS[key].default === 'boolean'
+    if (text === undefined && isSwitch && next !== 'true' && next !== 'false') text = String(!name.startsWith('--no-'))
+    else if (text === undefined && next !== undefined && !next.startsWith('--')) text = argv[++index]!
+    if (text === undefined) mistakes.push(`flag ${name}: needs a value`)
+    else if (key === undefined) file = text
+    else settings.set(key, { place: `flag ${name}`, value: fromText(key, text) })
+  }
+  return { settings, file }
+}
+
+function readEnvironment(env: Readonly<Record<string, string | undefined>>, mistakes: string[]): Source {
+  const source: Source = new Map()
+  const keys = new Map(SETTING_KEYS.map((key) => [variableOf(key), key]))
+  // In a pod of a cluster with a Service called polder, Kubernetes itself sets POLDER_SERVICE_HOST, POLDER_PORT and more.
+  const services = Object.keys(env).flatMap((name) => name.match(/^(POLDER_(?:.*_)?)SERVICE_HOST$/)?.[1] ?? [])
+  for (const [name, text] of Object.entries(env)) {
+    if (!name.startsWith('POLDER_') || name === 'POLDER_CONFIG' || text === undefined) continue
+    const key = keys.get(name)
+    if (key !== undefined) source.set(key, { place: `environment ${name}`, value: fromText(key, text) })
+    else if (!services.some((prefix) => name.startsWith(prefix))) {
+      mistakes.push(`environment ${name}: is not known${suggestion(name, [...keys.keys(), 'POLDER_CONFIG'])}`)
+    }
+  }
+  return source
+}
+
+/** A flag's or variable's text as the type that the setting has in the file; what does not fit stays text. */
+function fromText(key: SettingKey, text: string): unknown {
+  const type = typeof SETTINGS[key].default
+  if (type === 'number' && /^\d{1,15}$/.test(text)) return Number(text)
+  if (type === 'boolean' && /^(true|false)$/.test(text)) return text === 'true'
+  if (type === 'object') return text.split(',').map((item) => item.trim())
+  return text
+}
+
+function readFile(path: string, required: boolean, mistakes: string[]): { settings: Source; path: string | undefined } {
+  const settings: Source = new Map()
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if (required || (error as NodeJS.ErrnoException).code !== 'ENOENT') mistakes.push(`${path}: ${reasonOf(error)}`)
+    return { settings, path: undefined }
+  }
+  const parsed = parsePlaced(text, path)
+  mistakes.push(...parsed.mistakes)
+  if (parsed.documents.length > 1)
+    mistakes.push(`${path}: holds ${parsed.documents.length} YAML documents; must be one`)
+  const document = parsed.documents[0]
+  if (document?.value === undefined) return { settings, path }
+  if (typeof document.value !== 'object' || Array.isArray(document.value)) {
+    mistakes.push(`${document.placeOf([])}: must be settings, one \`name: value\` a line`)
+    return { settings, path }
+  }
+  for (const [name, value] of Object.entries(document.value as Record<string, unknown>)) {
+    const key = SETTING_KEYS.find((known) => known === name)
+    if (key === undefined) {
+      mistakes.push(`${document.placeOfKey([name])} ${name}: is not known${suggestion(name, SETTING_KEYS)}`)
+      continue
+    }
+    const placeOfItem = (index: number) => `${document.placeOf([name, index])} ${name}[${index}]`
+    settings.set(key, { place: `${document.placeOf([name])} ${name}`, value, placeOfItem })
+  }
+  return { settings, path }
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException
+  return code === 'ENOENT' ? 'does not exist' : message
+}

@@ -1,0 +1,76 @@
+/**
+ * What this node says of itself in the cluster: its addresses, how to reach its pods, and that it is alive, with a
+ * heartbeat. Others judge readiness by the heartbeat's age, so a node that dies says nothing more and is not ready.
+ */
+import { readFileSync } from 'node:fs'
+import { release } from 'node:os'
+import type { Logger } from 'pino'
+import type { Condition, NodeStatus } from '../cluster/objects.ts'
+import type { ClusterStore } from '../cluster/store.ts'
+import { type OwnNode, vtepMac } from './surroundings.ts'
+
+const HEARTBEAT_MS = 10_000
+
+export interface NodeStatusOptions {
+  own: OwnNode
+  version: string
+  store: ClusterStore
+  log: Logger
+}
+
+export class NodeStatusPublisher {
+  readonly #options: NodeStatusOptions
+  #timer: NodeJS.Timeout | undefined
+  #since = ''
+
+  constructor(options: NodeStatusOptions) {
+    this.#options = options
+  }
+
+  /** Resolves once the cluster knows that this node is ready. */
+  async start(): Promise<void> {
+    this.#since = new Date().toISOString()
+    await this.#publish({ status: 'True', reason: 'PolderdRunning', message: 'the data path carries packets' })
+    this.#timer = setInterval(() => void this.#beat(), HEARTBEAT_MS)
+  }
+
+  /** Says that the node is not ready; the last word. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#since = new Date().toISOString()
+    await this.#publish({ status: 'False', reason: 'PolderdStopped', message: 'polderd was stopped' })
+  }
+
+  async #beat(): Promise<void> {
+    try {
+      await this.#publish({ status: 'True', reason: 'PolderdRunning', message: 'the data path carries packets' })
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'the heartbeat could not be written')
+    }
+  }
+
+  #publish(ready: Pick<Condition, 'status' | 'reason' | 'message'>): Promise<void> {
+    const { own, version, store } = this.#options
+    const status: NodeStatus = {
+      addresses: [
+        { type: 'InternalIP', address: own.underlayAddress },
+        { type: 'Hostname', address: own.name },
+      ],
+      conditions: [
+        { type: 'Ready', ...ready, lastHeartbeatTime: new Date().toISOString(), lastTransitionTime: this.#since },
+      ],
+      network: { underlayAddress: own.underlayAddress, vtepMac: vtepMac(own.podCIDRs), mtuBytes: own.mtuBytes },
+      nodeInfo: { polderVersion: version, kernelVersion: release(), osImage: osImage() },
+    }
+    return store.putNodeStatus(own.name, status)
+  }
+}
+
+function osImage(): string {
+  try {
+    const line = readFileSync('/etc/os-release', 'utf8').match(/^PRETTY_NAME="?([^"\n]*)"?$/m)
+    return line?.[1] ?? 'unknown'
+  } catch {
+    return 'unknown'
+  }
+}

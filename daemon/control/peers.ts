@@ -1,0 +1,71 @@
+/**
+ * Keeps the data path's surroundings in step with the cluster's nodes: computed anew on every change of a node, handed
+ * over one at a time, the newest last. A node that cannot be a peer is logged once for each reason.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { Logger } from 'pino'
+import type { ClusterStore } from '../cluster/store.ts'
+import type { Surroundings } from '../dataplane/dataplane.ts'
+import { type Overlay, type OwnNode, surroundingsOf } from './surroundings.ts'
+
+export interface PeersOptions {
+  own: OwnNode
+  overlay: Overlay
+  store: ClusterStore
+  log: Logger
+}
+
+export class Peers {
+  readonly #options: PeersOptions
+  #current: Surroundings
+  #said = new Set<string>()
+  #handOver: ((surroundings: Surroundings) => Promise<void>) | undefined
+  #unsubscribe: (() => void) | undefined
+  #turn: Promise<void> = Promise.resolve()
+
+  constructor(options: PeersOptions) {
+    this.#options = options
+    this.#current = this.#compute()
+  }
+
+  get surroundings(): Surroundings {
+    return this.#current
+  }
+
+  /** From now on every change goes to `handOver`. */
+  follow(handOver: (surroundings: Surroundings) => Promise<void>): void {
+    this.#handOver = handOver
+    this.#unsubscribe = this.#options.store.onChange((changes) => {
+      if (changes.some(({ key }) => key.kind === 'Node')) this.#refresh()
+    })
+    this.#refresh()
+  }
+
+  async stop(): Promise<void> {
+    this.#unsubscribe?.()
+    await this.#turn
+  }
+
+  #refresh(): void {
+    const next = this.#compute()
+    // A heartbeat changes a node and nothing here.
+    if (isDeepStrictEqual(next, this.#current)) return
+    this.#current = next
+    const { log } = this.#options
+    this.#turn = this.#turn.then(async () => {
+      if (next !== this.#current) return
+      await this.#handOver?.(next)
+      log.info({ peers: next.peers.map(({ underlayAddress }) => underlayAddress) }, 'the peers have changed')
+    })
+    this.#turn = this.#turn.catch((error) => log.error({ err: error }, 'the data path refused new peers'))
+  }
+
+  #compute(): Surroundings {
+    const { own, overlay, store, log } = this.#options
+    const { surroundings, unusable } = surroundingsOf(own, store.list('Node'), overlay)
+    const saying = new Set(unusable.map(({ node, reason }) => `${node}: ${reason}`))
+    for (const text of saying) if (!this.#said.has(text)) log.warn(`not a peer: ${text}`)
+    this.#said = saying
+    return surroundings
+  }
+}

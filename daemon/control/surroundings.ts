@@ -1,0 +1,117 @@
+/**
+ * From the nodes of the cluster to what the data path works by: peers, and the routes to them. Pure; the whole answer
+ * is computed anew from the whole input.
+ *
+ * Routes, the longer prefix first: this node's own addresses lead to the host; a peer's pod range and its underlay
+ * address to that peer (a pod and a process on another node talk through the overlay both ways, without NAT); what is
+ * left of our own range and of the cluster's is dropped by name; everything else is the world, and the host's affair.
+ */
+import { createHash } from 'node:crypto'
+import { isIP } from 'node:net'
+import { parseAddress } from '../../packet/address.ts'
+import { DROP_NO_ROUTE, DROP_NO_SUCH_POD } from '../../packet/path/drop-reason.ts'
+import { drop, HOST, toPeer, WORLD } from '../../packet/path/verdict.ts'
+import type { PeerEntry } from '../../packet/tables/peers.ts'
+import type { RouteEntry } from '../../packet/tables/routes.ts'
+import type { Node } from '../cluster/objects.ts'
+import { overlap, parseCidr } from '../config/cidr.ts'
+import type { Surroundings } from '../dataplane/dataplane.ts'
+import { gatewayOf } from '../ipam/range.ts'
+
+export interface OwnNode {
+  name: string
+  podCIDRs: string[]
+  underlayAddress: string
+  mtuBytes: number
+}
+
+export interface Overlay {
+  podCIDRs: string[]
+  vxlanPort: number
+  vxlanVni: number
+}
+
+export interface SurroundingsResult {
+  surroundings: Surroundings
+  /** Nodes that cannot be peers, and why: for the log. */
+  unusable: { node: string; reason: string }[]
+}
+
+export const UNDERLAY_ANNOTATION = 'polder/underlay-address'
+export const VTEP_MAC_ANNOTATION = 'polder/vtep-mac'
+
+interface Peer extends PeerEntry {
+  name: string
+  podCIDRs: string[]
+}
+
+/** A locally administered MAC from the node's pod range, which no two nodes share; a cloned machine-id does not matter. */
+export function vtepMac(podCIDRs: readonly string[]): string {
+  const digest = createHash('sha256').update(podCIDRs.join(' ')).digest()
+  return ['02', ...[...digest.subarray(0, 5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
+}
+
+export function surroundingsOf(own: OwnNode, nodes: readonly Node[], overlay: Overlay): SurroundingsResult {
+  const peers: Peer[] = []
+  const unusable: SurroundingsResult['unusable'] = []
+  const others = nodes.filter(({ metadata }) => metadata.name !== own.name)
+  for (const node of others.toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name))) {
+    const peer = peerOf(node, own, overlay)
+    const reason = typeof peer === 'string' ? peer : clash(peer, own, peers)
+    if (typeof peer === 'string' || reason !== undefined) unusable.push({ node: node.metadata.name, reason: reason! })
+    else peers.push(peer)
+  }
+  return { unusable, surroundings: toSurroundings(own, peers, overlay) }
+}
+
+/** The peer a node is, or why it cannot be one yet. */
+function peerOf({ metadata, spec, status }: Node, own: OwnNode, overlay: Overlay): Peer | string {
+  const underlayAddress = metadata.annotations?.[UNDERLAY_ANNOTATION] ?? status?.network.underlayAddress
+  if (underlayAddress === undefined) return `it has not said its underlay address yet (or set ${UNDERLAY_ANNOTATION})`
+  if (isIP(underlayAddress) === 0) return `its underlay address ${underlayAddress} is no IP address`
+  if (isIP(underlayAddress) !== isIP(own.underlayAddress)) {
+    return `its underlay address ${underlayAddress} is of another family than ours, ${own.underlayAddress}`
+  }
+  return {
+    name: metadata.name,
+    podCIDRs: spec.podCIDRs,
+    underlayAddress,
+    port: overlay.vxlanPort,
+    vtepMac: metadata.annotations?.[VTEP_MAC_ANNOTATION] ?? status?.network.vtepMac ?? vtepMac(spec.podCIDRs),
+    mtuBytes: Math.min(own.mtuBytes, status?.network.mtuBytes ?? own.mtuBytes),
+  }
+}
+
+/** With whom a node cannot live: several nodes with one underlay address, or with overlapping ranges. */
+function clash(peer: Peer, own: OwnNode, peers: readonly Peer[]): string | undefined {
+  const address = parseAddress(peer.underlayAddress).join()
+  for (const other of [own, ...peers]) {
+    if (parseAddress(other.underlayAddress).join() === address) {
+      return `it has the same underlay address as ${other.name}, ${peer.underlayAddress}: set underlayAddress on both`
+    }
+    for (const mine of peer.podCIDRs) {
+      const range = other.podCIDRs.find((theirs) => overlap(parseCidr(mine), parseCidr(theirs)))
+      if (range !== undefined) return `its pod range ${mine} overlaps with ${range} of ${other.name}`
+    }
+  }
+  return undefined
+}
+
+function toSurroundings(own: OwnNode, peers: readonly Peer[], overlay: Overlay): Surroundings {
+  const routes: RouteEntry[] = [
+    { prefix: '0.0.0.0/0', verdict: WORLD },
+    { prefix: '::/0', verdict: WORLD },
+    ...overlay.podCIDRs.map((prefix) => ({ prefix, verdict: drop(DROP_NO_ROUTE) })),
+    ...own.podCIDRs.map((prefix) => ({ prefix, verdict: drop(DROP_NO_SUCH_POD) })),
+    ...peers.flatMap(({ podCIDRs, underlayAddress }, index) =>
+      [...podCIDRs, underlayAddress].map((prefix) => ({ prefix, verdict: toPeer(index) })),
+    ),
+    ...[...own.podCIDRs.map(gatewayOf), own.underlayAddress].map((prefix) => ({ prefix, verdict: HOST })),
+  ]
+  return {
+    peers,
+    routes,
+    vtep: { vni: overlay.vxlanVni, mac: vtepMac(own.podCIDRs) },
+    mtuBytes: own.mtuBytes,
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT. Exit codes: 0 for a
+ * clean end, 1 for what the user can mend, 70 for a fault of polderd's own.
+ */
+import { pino } from 'pino'
+import { informationFor } from './config/help.ts'
+import { loadConfig } from './config/load.ts'
+import { PolderError } from './errors.ts'
+import { startPolderd } from './polderd.ts'
+import { VERSION } from './version.ts'
+
+async function main(): Promise<void> {
+  const argv = process.argv.slice(2)
+  const information = informationFor(argv, VERSION)
+  if (information !== undefined) {
+    process.stdout.write(`${information}\n`)
+    return
+  }
+  const { config, file } = loadConfig(argv, process.env)
+  if (process.getuid?.() !== 0) {
+    throw new PolderError('not-root', 'polderd needs root', 'Start it with sudo, or as a service.')
+  }
+  const log = pino({ level: config.logLevel, base: { node: config.nodeName } })
+  log.info({ version: VERSION, pid: process.pid, file }, 'polderd starts')
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'a fault of polderd: it ends, and should be started again')
+    process.exit(70)
+  })
+
+  const ended = new Promise<NodeJS.Signals>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve)
+  })
+  const polderd = await startPolderd(config, log)
+  const signal = await ended
+  log.info({ signal }, 'polderd stops')
+  await polderd.stop()
+  log.info('polderd has stopped; devices, addresses and pods stay')
+}
+
+main().catch((error: unknown) => {
+  if (error instanceof PolderError) process.stderr.write(`polderd: ${error.message}\n  ${error.remedy}\n`)
+  else process.stderr.write(`polderd: ${error instanceof Error ? error.stack : String(error)}\n`)
+  process.exitCode = error instanceof PolderError ? 1 : 70
+  // What was started before it failed must not keep the process alive.
+  process.exit()
+})
