@@ -1,0 +1,58 @@
+/**
+ * DELs that came while no polderd ran: the shim left an empty file CONTAINERID@IFNAME for each ('@' can be in neither
+ * name). polderd listens on its socket first and drains the spool then: a shim that finds it listening asks it.
+ *
+ * A runtime may attach the same container again after such a DEL: then the DEL must be done before, never after.
+ */
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Attachments } from '../attachments/attachment.ts'
+
+export const DEFAULT_SPOOL = '/var/lib/polder/spool'
+
+export interface SpoolOptions {
+  folder: string
+  attachments: Attachments
+  log: Logger
+}
+
+export class Spool {
+  readonly #folder: string
+  readonly #attachments: Attachments
+  readonly #log: Logger
+
+  constructor({ folder, attachments, log }: SpoolOptions) {
+    this.#folder = folder
+    this.#attachments = attachments
+    this.#log = log
+  }
+
+  /** Does all that is spooled. One that fails stays for the next start, and does not stop the others. */
+  async drain(): Promise<void> {
+    const names = existsSync(this.#folder) ? readdirSync(this.#folder) : []
+    await Promise.all(names.map((name) => this.#drain(name)))
+  }
+
+  /** Does the DEL of this attachment, if one is spooled. */
+  async settle(containerId: string, ifName: string): Promise<void> {
+    const path = join(this.#folder, `${containerId}@${ifName}`)
+    if (!existsSync(path)) return
+    await this.#attachments.remove(containerId, ifName)
+    rmSync(path, { force: true })
+  }
+
+  async #drain(name: string): Promise<void> {
+    const [containerId, ifName] = name.split('@')
+    if (!containerId || !ifName) {
+      this.#log.warn({ path: join(this.#folder, name) }, 'this is no spooled DEL and is left alone: remove the file')
+      return
+    }
+    try {
+      await this.settle(containerId, ifName)
+      this.#log.info({ containerId, ifName }, 'did a DEL that came while polderd was down')
+    } catch (error) {
+      this.#log.error({ containerId, ifName, error }, 'a spooled DEL failed; it stays for the next start')
+    }
+  }
+}
