@@ -66,7 +66,6 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   })
   await attachments.restore()
   const spool = new Spool({ folder: `${config.stateDir}/spool`, attachments, log })
-  await spool.drain()
   const runner = config.runner ? createRunner({ config, own, store, attachments, log }) : undefined
 
   // We can be talked to, and say so.
@@ -91,6 +90,8 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
     log,
   })
   await api.start()
+  // Only now: a DEL is spooled where nobody listens, so none can come in between.
+  await spool.drain()
   installConflist({ ...config, spool: `${config.stateDir}/spool` })
   const nodeStatus = new NodeStatusPublisher({ own, version: VERSION, store, log })
   await nodeStatus.start()

@@ -5,7 +5,7 @@
  *   GET    /v1/objects/KIND[?namespace=NS]            ClusterObject[]       KIND as in manifests: Pod, Node, Namespace
  *   GET    /v1/objects/KIND/NS/NAME                   ClusterObject         NS is `-` for kinds without namespace
  *   PUT    /v1/objects                                ClusterObject -> PutAnswer
- *   DELETE /v1/objects/KIND/NS/NAME                   {}, 404 where absent
+ *   DELETE /v1/objects/KIND/NS/NAME[?wait=SECONDS]    DeleteAnswer, 404 where absent; a namespace takes its pods along
  *   GET    /v1/problems                               Problem[] of the store
  *   GET    /v1/attachments                            Attachment[] of this node
  *   GET    /v1/counters                               Counters of this node's data path
@@ -24,6 +24,14 @@ export interface ApiError {
 
 export interface PutAnswer {
   result: PutResult
+}
+
+export interface DeleteAnswer {
+  /**
+   * Only when asked to `wait`, and only from the node of the pod: whether sandbox and interface were gone before the
+   * time was up.
+   */
+  gone?: boolean
 }
 
 export interface NodeInfo {

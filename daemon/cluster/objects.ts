@@ -100,7 +100,7 @@ export interface ContainerStatus {
   state: {
     waiting?: { reason: string; message?: string }
     running?: { startedAt: string }
-    terminated?: { exitCode: number; reason?: string; startedAt?: string; finishedAt?: string }
+    terminated?: { exitCode: number; reason?: string; message?: string; startedAt?: string; finishedAt?: string }
   }
 }
 

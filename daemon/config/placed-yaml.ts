@@ -30,7 +30,7 @@ export function parsePlaced(text: string, file: string): PlacedText {
     return `${file}:${Math.max(line, 1)}:${Math.max(col, 1)}`
   }
   try {
-    const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true })
+    const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, merge: true, stringKeys: true })
     // An empty stream is an array with extra properties and no documents in it.
     const documents: Document[] = Array.isArray(parsed) ? [...parsed] : []
     const mistakes = documents.flatMap((document) =>

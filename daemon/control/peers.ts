@@ -35,6 +35,7 @@ export class Peers {
   /** From now on every change goes to `handOver`. */
   follow(handOver: (surroundings: Surroundings) => Promise<void>): void {
     this.#handOver = handOver
+    this.#tell(this.#current)
     this.#unsubscribe = this.#options.store.onChange((changes) => {
       if (changes.some(({ key }) => key.kind === 'Node')) this.#refresh()
     })
@@ -51,13 +52,16 @@ export class Peers {
     // A heartbeat changes a node and nothing here.
     if (isDeepStrictEqual(next, this.#current)) return
     this.#current = next
-    const { log } = this.#options
     this.#turn = this.#turn.then(async () => {
       if (next !== this.#current) return
       await this.#handOver?.(next)
-      log.info({ peers: next.peers.map(({ underlayAddress }) => underlayAddress) }, 'the peers have changed')
+      this.#tell(next)
     })
-    this.#turn = this.#turn.catch((error) => log.error({ err: error }, 'the data path refused new peers'))
+    this.#turn = this.#turn.catch((error) => this.#options.log.error({ err: error }, 'the data path refused new peers'))
+  }
+
+  #tell({ peers }: Surroundings): void {
+    this.#options.log.info({ peers: peers.map(({ underlayAddress }) => underlayAddress) }, 'packets go to these peers')
   }
 
   #compute(): Surroundings {

@@ -7,7 +7,7 @@
  * linux/if_addr.h, rtnetlink(7)
  */
 import { AF_INET, AF_INET6, formatIp, parsePrefix } from './ip-text.ts'
-import { attribute, concat, decodeBody, decodeU32, u32, viewOf } from './message.ts'
+import { attribute, concat, decodeBody, u32, viewOf } from './message.ts'
 import { malformed } from './netlink-error.ts'
 import { type Scope, scopeOf } from './scope.ts'
 
@@ -60,8 +60,7 @@ export function decodeAddress(body: Uint8Array): Address | undefined {
   if (!local) throw malformed('an interface address without an address')
   const address = formatIp(local)
   const peer = far ? formatIp(far) : address
-  const wide = attributes.get(IFA_FLAGS)
-  const flags = wide ? decodeU32(wide) : header.getUint8(2)
+  const flags = header.getUint8(2)
   return {
     index: header.getUint32(4, true),
     family: family === AF_INET ? 4 : 6,

@@ -21,15 +21,22 @@ export interface LogOptions {
   timestamps?: boolean
 }
 
+/** What a runtime holds of one pod. `fingerprint` changes whenever something of it starts, stops, comes or goes. */
+export interface HeldPod {
+  namespace: string
+  name: string
+  uid?: string
+  fingerprint: string
+}
+
 export interface PodRuntime {
   /** Brings the pod one step nearer to what it should be and says how it is now. Never throws for what a pod can be told. */
   ensure(pod: Pod): Promise<PodStatus>
   /** Stops and removes everything of the pod; resolves when nothing is left. */
   remove(pod: { namespace: string; name: string }): Promise<void>
   /** Everything this runtime holds on this node, also what is in no store any more. */
-  list(): Promise<{ namespace: string; name: string; uid?: string }[]>
+  list(): Promise<HeldPod[]>
   /** Resolves to the exit code. */
   exec(pod: Pod, request: ExecRequest, streams: ExecStreams): Promise<number>
   logs(pod: Pod, options: LogOptions, out: Writable): Promise<void>
 }
-

@@ -18,6 +18,14 @@ wellFormed(
   IPv6 to a multicast group
     3333 0000 0001 0030 8801 0002 86dd
     dstAddr=33:33:00:00:00:01 etherType=0x86dd isToGroup=true
+
+  IPv4 to a multicast group: the bit is in the first byte
+    0100 5e00 0001 0030 8801 0002 0800
+    isToGroup=true
+
+  and nowhere else
+    0001 0101 0101 0030 8801 0002 0800
+    isToGroup=false
   `,
 )
 

@@ -36,10 +36,12 @@ test('init, setters and fillChecksum build an error; setters and adjustChecksum 
   expect(icmpv6.verifyChecksum(view, at, end, 0x1234)).toBe(true)
   expect(icmpv6.mtu(view, at)).toBe(1450)
   icmpv6.setType(view, at, icmpv6.TYPE_ECHO_REQUEST)
+  icmpv6.setCode(view, at, 3)
   icmpv6.setMtu(view, at, 70000)
   icmpv6.setIdentifier(view, at, 0xbeef)
   icmpv6.setSequenceNumber(view, at, 77)
   expect(icmpv6.verifyChecksum(view, at, end, 0x1234)).toBe(true)
+  expect(icmpv6.read(view, at)).toMatchObject({ type: 128, code: 3, identifier: 0xbeef, sequenceNumber: 77 })
   // An address word that was 0x00000034 is now 0x00010033: the pseudo-header's sum stays 0x1234.
   icmpv6.adjustChecksum(view, at, 0x34, 0x00010033)
   expect(icmpv6.verifyChecksum(view, at, end, 0x1234)).toBe(true)

@@ -73,7 +73,7 @@ describe('walk', () => {
   ESP is opaque                            | 32 | 0000 0001 0000 0001                          | 50 at 40
   hop-by-hop (MLD)                         | 00 | 3a00 0502 0000 0100                          | 58 at 48
   destination options of 16 bytes          | 3c | 1101 0000 0000 0000 0000 0000 0000 0000      | 17 at 56
-  hop-by-hop, destination, routing, UDP    | 00 | 3c00 0000 0000 0000 2b00 0000 0000 0000 1100 0000 0000 0000 | 17 at 64
+  hop-by-hop, destination, routing, UDP    | 00 | 3c00 0000 0000 0000 2b00 0000 0000 0000 1100 0400 ffff ffff | 17 at 64
   authentication header, 12 + 12 bytes     | 33 | 0604 0000 ${'0000 0000 '.repeat(5)}          | 6 at 64
   first fragment                           | 2c | 1100 0001 0000 002a 1234                     | 17 at 48, fragment 42 at 40, offset 0, more follow
   middle fragment: nothing behind is read  | 2c | 3c00 05a9 0000 002a                          | 60 at 48, fragment 42 at 40, offset 181, more follow

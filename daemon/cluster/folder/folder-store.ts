@@ -1,0 +1,348 @@
+/**
+ * Cluster state as a folder of YAML files (layout.ts), shared by the polderds of one machine and by people with editors.
+ * The mirror answers reads, the watch says when to look again. Every write is made under the folder's lock, on what is on
+ * disk at that moment, and is read back into the mirror before it resolves. Objects that are handed out are the mirror's
+ * own: read them only.
+ */
+import { randomUUID } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
+import { mkdir, rmdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { stringify } from 'yaml'
+import { PolderError } from '../../errors.ts'
+import type { ClusterObject, Kind, Node, NodeStatus, ObjectKey, Pod, PodStatus } from '../objects.ts'
+import { checkObject } from '../schema.ts'
+import type { Change, ClusterStore, Problem, PutResult } from '../store.ts'
+import { createFile, removeAbandoned, removeFile, replaceFile } from './atomic-file.ts'
+import { RangeClaims } from './claims.ts'
+import { contradictions } from './contradictions.ts'
+import { checkKey, FIXED_FOLDERS, keyOf, placeAt, specPath, statusPath } from './layout.ts'
+import { withLock } from './lock.ts'
+import { Mirror, type MirrorLog } from './mirror.ts'
+import { OwnNodes } from './own-nodes.ts'
+import { type RangeOptions, RangePlan } from './range-plan.ts'
+import { type StatusFile, statusText } from './status-file.ts'
+import { FolderWatch } from './watch.ts'
+
+const LOCK = '.lock'
+
+export interface FolderStoreOptions extends RangeOptions {
+  folder: string
+  log: MirrorLog
+}
+
+export class FolderStore implements ClusterStore {
+  readonly #folder: string
+  readonly #log: MirrorLog
+  readonly #mirror: Mirror
+  readonly #claims: RangeClaims
+  readonly #watch: FolderWatch
+  readonly #listeners = new Set<(changes: Change[]) => void>()
+  readonly #own: OwnNodes
+  readonly #unwatched = new Map<string, Problem>()
+  readonly #writes = new Set<Promise<unknown>>()
+  #closed = false
+
+  static async open(options: FolderStoreOptions): Promise<FolderStore> {
+    for (const fixed of FIXED_FOLDERS) await mkdir(join(options.folder, fixed), { recursive: true })
+    const store = new FolderStore(options)
+    await store.#write(() => store.#clean())
+    return store
+  }
+
+  /** Use FolderStore.open(): the folders must be there. */
+  private constructor(options: FolderStoreOptions) {
+    this.#folder = options.folder
+    this.#log = options.log
+    this.#mirror = new Mirror(options.folder, options.log)
+    this.#claims = new RangeClaims(options.folder, new RangePlan(options))
+    this.#own = new OwnNodes(options.folder)
+    this.#watch = new FolderWatch(options.folder, {
+      onEvents: (paths) => this.#refresh(paths),
+      onRescan: (paths) => this.#refresh(new Set([...paths, ...this.#mirror.paths()]), true),
+      onTrouble: (directory, error) => this.#noteUnwatched(directory, error),
+    })
+    this.#watch.rescan()
+  }
+
+  get<K extends Kind>(kind: K, name: string, namespace?: string): Extract<ClusterObject, { kind: K }> | undefined {
+    return this.#mirror.get(kind, name, namespace)
+  }
+
+  list<K extends Kind>(kind: K, namespace?: string): Extract<ClusterObject, { kind: K }>[] {
+    return this.#mirror.list(kind, namespace)
+  }
+
+  onChange(listener: (changes: Change[]) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  problems(): Problem[] {
+    return [
+      ...this.#mirror.problems(),
+      ...this.#unwatched.values(),
+      ...this.#claims.problems(),
+      ...contradictions(this.#mirror, this.#folder),
+    ]
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#watch.close()
+    this.#listeners.clear()
+    await Promise.allSettled(this.#writes)
+    this.#own.close()
+  }
+
+  async put(object: ClusterObject): Promise<PutResult> {
+    const wanted = checkObject(object)
+    const key = keyOf(wanted)
+    checkKey(key)
+    return this.#write(async () => {
+      this.#lookAgain(key)
+      if (key.namespace !== undefined) this.#requireNamespace(key.namespace, wanted)
+      const current = this.#mirror.spec(key)
+      if (wanted.kind === 'Node') this.#checkRanges(wanted, current as Node | undefined)
+      wanted.metadata.uid = current?.metadata.uid ?? wanted.metadata.uid ?? randomUUID()
+      wanted.metadata.creationTimestamp =
+        current?.metadata.creationTimestamp ?? wanted.metadata.creationTimestamp ?? timestamp()
+      if (isDeepStrictEqual(current, wanted) && !this.#mirror.isBroken(specPath(key))) return 'unchanged'
+      await this.#writeSpec(wanted)
+      return current === undefined ? 'created' : 'configured'
+    })
+  }
+
+  async delete(key: ObjectKey): Promise<boolean> {
+    checkKey(key)
+    return this.#write(async () => {
+      this.#lookAgain(key)
+      if (key.kind === 'Namespace') this.#checkNamespaceEmpty(key.name)
+      if (key.kind === 'Node') this.#own.requireStopped(key.name)
+      const existed = await removeFile(join(this.#folder, specPath(key)))
+      await this.#tidy(key)
+      this.#lookAgain(key)
+      return existed
+    })
+  }
+
+  /** Does nothing for a pod that is gone, or that is another node's by now: such news is late and of no use. */
+  async putPodStatus(pod: Pod, status: PodStatus): Promise<void> {
+    const key = keyOf(pod)
+    await this.#write(async () => {
+      this.#lookAgain(key)
+      const current = this.#mirror.spec(key) as Pod | undefined
+      if (current === undefined || !isSame(current, pod)) return
+      const nodeName = current.spec.nodeName ?? this.#boundTo(key)
+      if (status.nodeName !== undefined && status.nodeName !== nodeName) return
+      await this.#writeStatus(key, nodeName === undefined ? status : { ...status, nodeName })
+    })
+  }
+
+  /** Does nothing for a node that is gone. */
+  async putNodeStatus(name: string, status: NodeStatus): Promise<void> {
+    const key: ObjectKey = { kind: 'Node', name }
+    await this.#write(async () => {
+      this.#lookAgain(key)
+      if (this.#mirror.spec(key) !== undefined) await this.#writeStatus(key, status)
+    })
+  }
+
+  async bind(pod: Pod, nodeName: string): Promise<boolean> {
+    const key = keyOf(pod)
+    return this.#write(async () => {
+      this.#lookAgain(key)
+      const current = this.#mirror.spec(key) as Pod | undefined
+      if (current === undefined || !isSame(current, pod)) return false
+      const boundTo = current.spec.nodeName ?? this.#boundTo(key)
+      if (boundTo !== undefined) return boundTo === nodeName
+      const path = join(this.#folder, statusPath(key))
+      const status = { phase: 'Pending' as const, ...this.#mirror.status(key), nodeName }
+      const text = statusText(key, { ...uidPart(current), status })
+      // What is there says nothing of a node, or is about an earlier pod of this name.
+      if (existsSync(path)) await replaceFile(path, text)
+      else if (!(await createFile(path, text))) return false
+      this.#lookAgain(key)
+      return true
+    })
+  }
+  async claimNode(name: string): Promise<Node> {
+    const key: ObjectKey = { kind: 'Node', name }
+    checkKey(key)
+    return this.#write(async () => {
+      this.#own.take(name)
+      try {
+        this.#refresh(filesIn(this.#folder, 'nodes'))
+        const current = this.#mirror.spec(key) as Node | undefined
+        if (current === undefined) this.#requireUsable(specPath(key))
+        const podCIDRs = await this.#claims.claim(name, current?.spec.podCIDRs ?? [], this.#mirror.list('Node'))
+        const { metadata } = current ?? { metadata: { name, uid: randomUUID(), creationTimestamp: timestamp() } }
+        const node: Node = { apiVersion: 'v1', kind: 'Node', metadata, spec: { podCIDRs } }
+        if (current === undefined || current.spec.podCIDRs.length === 0) await this.#writeSpec(node)
+        this.#own.remember(node)
+        return this.#mirror.get('Node', name)!
+      } catch (error) {
+        this.#own.release(name)
+        throw error
+      }
+    })
+  }
+
+  /** One write at a time on this machine, each on what is on disk then. */
+  #write<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.#closed) throw new PolderError('store-closed', 'The cluster store is closed.', 'Start polderd again.')
+    const write = withLock(join(this.#folder, LOCK), work)
+    this.#writes.add(write)
+    const done = () => this.#writes.delete(write)
+    write.then(done, done)
+    return write
+  }
+
+  /** Reads files again and tells the listeners what is different. */
+  #refresh(paths: Iterable<string>, onlyChanged = false): void {
+    const changes = this.#mirror.refresh(paths, onlyChanged)
+    if (changes.length === 0) return
+    for (const listener of this.#listeners) {
+      try {
+        listener(changes)
+      } catch (error) {
+        this.#log.warn({ err: error }, 'a listener to the cluster state failed')
+      }
+    }
+    for (const { key, current } of changes) if (current === undefined) this.#tidyLater(key)
+  }
+
+  /** Before a write: what it builds on must be what is on disk now. */
+  #lookAgain(key: ObjectKey): void {
+    this.#refresh([specPath(key), statusPath(key)])
+  }
+
+  async #writeSpec(object: ClusterObject): Promise<void> {
+    const path = specPath(keyOf(object))
+    await mkdir(join(this.#folder, dirname(path)), { recursive: true })
+    await replaceFile(join(this.#folder, path), stringify(object, { lineWidth: 0 }))
+    this.#refresh([path])
+  }
+
+  async #writeStatus(key: ObjectKey, status: PodStatus | NodeStatus): Promise<void> {
+    const path = statusPath(key)
+    const isSame = isDeepStrictEqual(this.#mirror.status(key), status) && !this.#mirror.isBroken(path)
+    if (isSame) return
+    const text = statusText(key, { ...uidPart(this.#mirror.spec(key)!), status })
+    await replaceFile(join(this.#folder, path), text)
+    this.#refresh([path])
+  }
+
+  #boundTo(key: ObjectKey): string | undefined {
+    return (this.#mirror.status(key) as PodStatus | undefined)?.nodeName
+  }
+
+  #requireNamespace(namespace: string, object: ClusterObject): void {
+    this.#lookAgain({ kind: 'Namespace', name: namespace })
+    if (this.#mirror.get('Namespace', namespace) !== undefined) return
+    throw new PolderError(
+      'namespace-not-found',
+      `Namespace ${namespace} of ${object.kind} ${object.metadata.name} does not exist.`,
+      `Create it first: \`polder apply -f\` a manifest with kind: Namespace and metadata.name: ${namespace}.`,
+    )
+  }
+
+  /** Ranges that a person leaves out stay as they are; those that a person chooses must be free. */
+  #checkRanges(wanted: Node, current: Node | undefined): void {
+    if (wanted.spec.podCIDRs.length === 0) wanted.spec.podCIDRs = current?.spec.podCIDRs ?? []
+    this.#refresh(filesIn(this.#folder, 'nodes'))
+    this.#claims.checkFree(wanted.metadata.name, wanted.spec.podCIDRs, this.#mirror.list('Node'))
+  }
+
+  #requireUsable(path: string): void {
+    const place = join(this.#folder, path)
+    const problem = this.#mirror.problems().find((one) => one.place === place)
+    if (problem === undefined) return
+    throw new PolderError('bad-file', problem.message, `Mend or remove ${place}.`)
+  }
+
+  #checkNamespaceEmpty(name: string): void {
+    if (name === 'default') {
+      throw new PolderError(
+        'namespace-needed',
+        'Namespace default cannot be deleted.',
+        'Delete the pods in it instead.',
+      )
+    }
+    const places = filesIn(this.#folder, join('pods', name)).map(placeAt)
+    const pods = places.flatMap((place) => (place && 'key' in place && place.part === 'spec' ? [place.key.name] : []))
+    if (pods.length === 0) return
+    throw new PolderError(
+      'namespace-not-empty',
+      `Namespace ${name} still holds ${pods.length === 1 ? 'pod' : 'pods'} ${pods.sort().join(', ')}.`,
+      `Delete them first: polder delete pod -n ${name} ${pods.join(' ')}`,
+    )
+  }
+
+  /** Somebody removed an object's file by hand, or another process did and may have died over it. */
+  #tidyLater(key: ObjectKey): void {
+    if (this.#closed) return
+    this.#write(() => this.#tidy(key)).catch((error) => {
+      this.#log.warn({ err: error, key }, 'what a removed object left behind stays in the cluster folder')
+    })
+  }
+
+  /** Removes what is left of an object without a file of its own; whoever comes first does it. Under the lock. */
+  async #tidy(key: ObjectKey): Promise<void> {
+    if (existsSync(join(this.#folder, specPath(key)))) return
+    const own = key.kind === 'Node' ? this.#own.object(key.name) : undefined
+    if (own !== undefined) {
+      this.#log.warn({ node: key.name }, 'the Node object of this running polderd was removed: it is put back')
+      return this.#writeSpec(own)
+    }
+    // A living polderd elsewhere puts its node back itself.
+    if (key.kind === 'Node' && this.#own.isAlive(key.name)) return
+    await removeFile(join(this.#folder, statusPath(key)))
+    this.#refresh([statusPath(key)])
+    if (key.kind === 'Namespace') await rmdir(join(this.#folder, 'pods', key.name)).catch(() => {})
+    if (key.kind !== 'Node') return
+    await this.#claims.free((holder) => holder === key.name)
+    await this.#own.forget(key.name)
+  }
+
+  /** What was left behind while no polderd ran. Under the lock. */
+  async #clean(): Promise<void> {
+    const isGone = (name: string) =>
+      !existsSync(join(this.#folder, specPath({ kind: 'Node', name }))) && !this.#own.isAlive(name)
+    await this.#claims.free(isGone)
+    for (const path of this.#mirror.paths()) {
+      const place = placeAt(path)
+      if (place !== undefined && 'key' in place && place.part === 'status') await this.#tidy(place.key)
+    }
+    const namespaces = readdirSync(join(this.#folder, 'pods')).map((name) => join('pods', name))
+    for (const directory of [...FIXED_FOLDERS, ...namespaces]) await removeAbandoned(join(this.#folder, directory))
+  }
+
+  #noteUnwatched(directory: string, error: Error): void {
+    const place = join(this.#folder, directory)
+    const message = `edits by hand take up to 5 seconds to be seen: ${error.message} (see fs.inotify.max_user_watches)`
+    if (!this.#unwatched.has(place)) this.#log.warn({ place }, message)
+    this.#unwatched.set(place, { place, message })
+  }
+}
+
+/** Of the same name and, where both have one, the same uid. */
+function isSame(current: Pod, pod: Pod): boolean {
+  return pod.metadata.uid === undefined || pod.metadata.uid === current.metadata.uid
+}
+
+function uidPart(object: ClusterObject): Pick<StatusFile, 'uid'> {
+  return object.metadata.uid === undefined ? {} : { uid: object.metadata.uid }
+}
+
+function timestamp(): string {
+  return new Date().toISOString().replace(/\.\d+Z$/, 'Z')
+}
+
+/** Paths relative to the store's folder; none where there is no such directory. */
+function filesIn(folder: string, directory: string): string[] {
+  if (!existsSync(join(folder, directory))) return []
+  return readdirSync(join(folder, directory)).map((name) => join(directory, name))
+}

@@ -1,0 +1,70 @@
+/**
+ * Locks between the processes that share a folder: flock(2) on a file, so that the kernel lets go of the lock when its
+ * holder dies, however it dies. One open file description holds it: two stores in one process exclude each other, too.
+ */
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
+import { PolderError } from '../../errors.ts'
+import { flock } from '../../nic/nic.ts'
+import { isCode } from './atomic-file.ts'
+
+const WAIT_MS_MAX = 15_000
+const RETRY_MS = 2
+
+/** Runs `work` while no other process or store runs its own under the same lock; waits for its turn. */
+export async function withLock<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
+  const fd = openLockFile(path)
+  try {
+    const deadline = Date.now() + WAIT_MS_MAX
+    while (!flock(fd)) {
+      if (Date.now() > deadline) {
+        throw new PolderError(
+          'store-busy',
+          `Another process has held ${path} for more than ${WAIT_MS_MAX / 1000} seconds.`,
+          `Find it with \`fuser ${path}\`; let it go on, or end it.`,
+        )
+      }
+      await delay(RETRY_MS * (1 + Math.random()))
+    }
+    return await work()
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** The descriptor that holds the lock until it is closed, with this process's id in the file; undefined: it is taken. */
+export function takeLock(path: string): number | undefined {
+  const fd = openLockFile(path)
+  if (!flock(fd)) {
+    closeSync(fd)
+    return undefined
+  }
+  ftruncateSync(fd)
+  writeSync(fd, `${process.pid}\n`, 0)
+  return fd
+}
+
+/** Whether a living process holds the lock. Only under withLock() of the folder, where nobody is about to take it. */
+export function isHeld(path: string): boolean {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDWR)
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return false
+    throw error
+  }
+  try {
+    return !flock(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** The process id that the lock's holder wrote. */
+export function holderOf(path: string): string {
+  return readFileSync(path, 'utf8').trim() || 'unknown'
+}
+
+function openLockFile(path: string): number {
+  return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+}

@@ -1,0 +1,189 @@
+/**
+ * The folder's objects in memory. refresh() reads files again and answers with what is different now; between two calls
+ * nothing changes. A file that cannot be used is a problem, and what it last said that could be used stays in force until
+ * the file is mended or gone.
+ *
+ * Files written by hand need no uid: it is derived from kind, namespace and name, because that is all that every process
+ * sees alike and that an editor's save keeps (many save into a new inode, with a new birth time). So a pod that is removed
+ * and written again by hand has the uid it had; one that `polder apply` made has a random one of its own.
+ */
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { PolderError } from '../../errors.ts'
+import type { ClusterObject, Kind, Namespace, NodeStatus, ObjectKey, PodStatus } from '../objects.ts'
+import { parseManifests } from '../schema.ts'
+import type { Change, Problem } from '../store.ts'
+import { describeKey, keyOf, keyText, placeAt, specPath, statusPath } from './layout.ts'
+import { parseStatus, type StatusFile } from './status-file.ts'
+import { readStoreFile, type StoreFile } from './store-file.ts'
+
+export interface MirrorLog {
+  warn(details: object, message: string): void
+  info(details: object, message: string): void
+}
+
+/** What is known of one file: the last text that could be used, and what is wrong with the text of now. */
+interface Known {
+  key?: ObjectKey
+  signature: string
+  spec?: ClusterObject
+  status?: StatusFile
+  problem?: string
+}
+
+export class Mirror {
+  readonly #folder: string
+  readonly #log: MirrorLog
+  readonly #files = new Map<string, Known>()
+  readonly #objects = new Map<string, ClusterObject>()
+
+  constructor(folder: string, log: MirrorLog) {
+    this.#folder = folder
+    this.#log = log
+    this.#objects.set(keyText(DEFAULT_NAMESPACE_KEY), DEFAULT_NAMESPACE)
+  }
+
+  get<K extends Kind>(kind: K, name: string, namespace?: string): Extract<ClusterObject, { kind: K }> | undefined {
+    const key = namespace === undefined ? { kind, name } : { kind, name, namespace }
+    return this.#objects.get(keyText(key)) as Extract<ClusterObject, { kind: K }> | undefined
+  }
+
+  list<K extends Kind>(kind: K, namespace?: string): Extract<ClusterObject, { kind: K }>[] {
+    const found: [string, ClusterObject][] = []
+    for (const [text, object] of this.#objects) {
+      if (object.kind !== kind || (namespace !== undefined && object.metadata.namespace !== namespace)) continue
+      found.push([text, object])
+    }
+    found.sort(([one], [other]) => (one < other ? -1 : 1))
+    return found.map(([, object]) => object as Extract<ClusterObject, { kind: K }>)
+  }
+
+  /** What a person owns of an object, without its status. */
+  spec(key: ObjectKey): ClusterObject | undefined {
+    return this.#files.get(specPath(key))?.spec
+  }
+
+  /** The status that belongs to the object as it is now, not to one that had its name before. */
+  status(key: ObjectKey): PodStatus | NodeStatus | undefined {
+    const uid = this.spec(key)?.metadata.uid
+    const file = this.#files.get(statusPath(key))?.status
+    return file === undefined || (file.uid !== undefined && file.uid !== uid) ? undefined : file.status
+  }
+
+  isBroken(path: string): boolean {
+    return this.#files.get(path)?.problem !== undefined
+  }
+
+  /** Every file that is known, relative to the folder. */
+  paths(): string[] {
+    return [...this.#files.keys()]
+  }
+
+  problems(): Problem[] {
+    const found: Problem[] = []
+    for (const [path, { problem }] of this.#files) {
+      if (problem !== undefined) found.push({ place: join(this.#folder, path), message: problem })
+    }
+    return found
+  }
+
+  /** Reads these files again; with `onlyChanged`, only where the file system says that they are different. */
+  refresh(paths: Iterable<string>, onlyChanged = false): Change[] {
+    const touched = new Map<string, ObjectKey>()
+    for (const path of paths) {
+      const place = placeAt(path)
+      if (place === undefined) continue
+      const known = this.#files.get(path)
+      const file = readStoreFile(join(this.#folder, path), onlyChanged ? known?.signature : undefined)
+      if (file === 'unchanged') continue
+      if (file === undefined) this.#files.delete(path)
+      else this.#note(path, this.#read(path, file, known))
+      if ('key' in place) touched.set(keyText(place.key), place.key)
+    }
+    return [...touched.values()].flatMap((key) => this.#settle(key))
+  }
+
+  /** What is known of a file now that it was read. */
+  #read(path: string, file: StoreFile, before: Known | undefined): Known {
+    const place = placeAt(path)!
+    if ('mistake' in place) return { signature: file.signature, problem: place.mistake }
+    const known: Known = { ...before, key: place.key, signature: file.signature }
+    delete known.problem
+    try {
+      const whole = join(this.#folder, path)
+      if (file.text === undefined) throw new PolderError('bad-file', `${whole}: ${file.mistake}`, '')
+      if (place.part === 'status') known.status = parseStatus(file.text, whole, place.key)
+      else known.spec = this.#parseSpec(file.text, whole, place.key, file.bornAt)
+    } catch (error) {
+      if (!(error instanceof PolderError)) throw error
+      known.problem = error.message
+    }
+    return known
+  }
+
+  #parseSpec(text: string, place: string, key: ObjectKey, bornAt: string): ClusterObject {
+    const { objects, warnings } = parseManifests(text, place, key.namespace)
+    const object = objects[0]
+    if (object === undefined || objects.length > 1) {
+      throw new PolderError('bad-file', `${place}: holds ${objects.length} objects; must hold exactly one`, '')
+    }
+    if (keyText(keyOf(object)) !== keyText(key)) {
+      const message = `${place}: holds ${describeKey(keyOf(object))}; a file of this name must hold ${describeKey(key)}`
+      throw new PolderError('bad-file', message, '')
+    }
+    for (const warning of warnings) this.#log.warn({ place }, warning)
+    object.metadata.uid ??= uidOf(key)
+    object.metadata.creationTimestamp ??= bornAt
+    return object
+  }
+
+  #note(path: string, now: Known): void {
+    const before = this.#files.get(path)?.problem
+    this.#files.set(path, now)
+    const place = join(this.#folder, path)
+    if (now.problem !== undefined && now.problem !== before) {
+      this.#log.warn({ place, problem: now.problem }, 'a file of the cluster folder cannot be used and is ignored')
+    }
+    if (now.problem === undefined && before !== undefined) this.#log.info({ place }, 'the file is mended')
+  }
+
+  /** Puts an object together from its files; answers with the change, if it is one. */
+  #settle(key: ObjectKey): Change[] {
+    const text = keyText(key)
+    const previous = this.#objects.get(text)
+    const current = this.#assemble(key)
+    if (isDeepStrictEqual(previous, current)) return []
+    if (current === undefined) this.#objects.delete(text)
+    else this.#objects.set(text, current)
+    return [{ key, ...(previous === undefined ? {} : { previous }), ...(current === undefined ? {} : { current }) }]
+  }
+
+  #assemble(key: ObjectKey): ClusterObject | undefined {
+    const spec = this.spec(key)
+    if (spec === undefined) return keyText(key) === keyText(DEFAULT_NAMESPACE_KEY) ? DEFAULT_NAMESPACE : undefined
+    if (spec.kind === 'Namespace') return { ...spec, status: { phase: 'Active' } }
+    const status = this.status(key)
+    return status === undefined ? spec : ({ ...spec, status } as ClusterObject)
+  }
+}
+
+/** A UUID of version 8 (RFC 9562) made of what names the object. */
+export function uidOf(key: ObjectKey): string {
+  const hash = createHash('sha256')
+    .update(`polder/${keyText(key)}`)
+    .digest()
+  hash[6] = (hash[6]! & 0x0f) | 0x80
+  hash[8] = (hash[8]! & 0x3f) | 0x80
+  return hash.toString('hex', 0, 16).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}
+
+const DEFAULT_NAMESPACE_KEY: ObjectKey = { kind: 'Namespace', name: 'default' }
+
+/** Exists also without a file. */
+const DEFAULT_NAMESPACE: Namespace = {
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: { name: 'default', uid: uidOf(DEFAULT_NAMESPACE_KEY) },
+  status: { phase: 'Active' },
+}

@@ -1,0 +1,132 @@
+/**
+ * Notices what happens in the folder, whoever does it: inotify (fs.watch) on every directory, those of new namespaces
+ * too, gathered for a few milliseconds so that an editor's several steps count as one; and a slow look at everything, for
+ * what inotify missed (an overflow, no watches left, a directory that was replaced).
+ *
+ * It reads no file: it tells which ones to read.
+ */
+import { type FSWatcher, mkdirSync, readdirSync, statSync, watch } from 'node:fs'
+import { join } from 'node:path'
+import { FIXED_FOLDERS } from './layout.ts'
+
+/** After the last event of a series, but never longer than GATHER_MS_MAX after the first. */
+const GATHER_MS = 10
+const GATHER_MS_MAX = 40
+const RESCAN_MS = 5000
+
+export interface WatchOwner {
+  /** Something happened to these files. */
+  onEvents(paths: Set<string>): void
+  /** Everything that is there; most of it unchanged. */
+  onRescan(paths: Set<string>): void
+  onTrouble(directory: string, error: Error): void
+}
+
+export class FolderWatch {
+  readonly #folder: string
+  readonly #owner: WatchOwner
+  readonly #watchers = new Map<string, { inode: number; watcher: FSWatcher | undefined }>()
+  #dirty = new Set<string>()
+  #rescanDue = false
+  #firstEventAt = 0
+  #gatherTimer: NodeJS.Timeout | undefined
+  readonly #rescanTimer: NodeJS.Timeout
+
+  constructor(folder: string, owner: WatchOwner) {
+    this.#folder = folder
+    this.#owner = owner
+    this.#rescanTimer = setInterval(() => this.rescan(), RESCAN_MS).unref()
+    this.#watchDirectories()
+  }
+
+  rescan(): void {
+    this.#watchDirectories()
+    this.#owner.onRescan(this.#everyPath())
+  }
+
+  close(): void {
+    clearInterval(this.#rescanTimer)
+    clearTimeout(this.#gatherTimer)
+    for (const { watcher } of this.#watchers.values()) watcher?.close()
+    this.#watchers.clear()
+  }
+
+  /** Watches what is there now and no longer what is gone; marks the contents of new directories. */
+  #watchDirectories(): void {
+    const present = this.#directories()
+    for (const [directory, { inode, watcher }] of this.#watchers) {
+      if (present.get(directory) === inode) continue
+      watcher?.close()
+      this.#watchers.delete(directory)
+      // Its files may have gone with it, without an event of their own.
+      this.#rescanDue = true
+      this.#mark(directory)
+    }
+    for (const [directory, inode] of present) {
+      if (this.#watchers.has(directory)) continue
+      this.#watchers.set(directory, { inode, watcher: this.#watch(directory) })
+      for (const name of namesIn(join(this.#folder, directory))) this.#mark(join(directory, name))
+    }
+  }
+
+  #watch(directory: string): FSWatcher | undefined {
+    try {
+      const watcher = watch(join(this.#folder, directory), (_event, name) => {
+        if (directory === '' || directory === 'pods') this.#watchDirectories()
+        if (name !== null) this.#mark(join(directory, name))
+        else this.rescan()
+      })
+      watcher.on('error', (error) => this.#owner.onTrouble(directory, error))
+      return watcher
+    } catch (error) {
+      this.#owner.onTrouble(directory, error as Error)
+      return undefined
+    }
+  }
+
+  #directories(): Map<string, number> {
+    for (const fixed of FIXED_FOLDERS) mkdirSync(join(this.#folder, fixed), { recursive: true })
+    const present = new Map<string, number>()
+    const namespaces = namesIn(join(this.#folder, 'pods')).filter((name) => !name.startsWith('.'))
+    for (const directory of ['', 'nodes', 'namespaces', 'pods', ...namespaces.map((name) => join('pods', name))]) {
+      const stat = statSync(join(this.#folder, directory), { throwIfNoEntry: false })
+      if (stat?.isDirectory()) present.set(directory, stat.ino)
+    }
+    return present
+  }
+
+  #everyPath(): Set<string> {
+    const paths = new Set<string>()
+    for (const directory of this.#watchers.keys()) {
+      for (const name of namesIn(join(this.#folder, directory))) paths.add(join(directory, name))
+    }
+    return paths
+  }
+
+  #mark(path: string): void {
+    const now = performance.now()
+    if (this.#dirty.size === 0) this.#firstEventAt = now
+    this.#dirty.add(path)
+    clearTimeout(this.#gatherTimer)
+    const left = this.#firstEventAt + GATHER_MS_MAX - now
+    this.#gatherTimer = setTimeout(() => this.#flush(), Math.max(0, Math.min(GATHER_MS, left)))
+  }
+
+  #flush(): void {
+    const paths = this.#dirty
+    this.#dirty = new Set()
+    this.#owner.onEvents(paths)
+    if (!this.#rescanDue) return
+    this.#rescanDue = false
+    this.#owner.onRescan(this.#everyPath())
+  }
+}
+
+/** Empty for what is no directory (any more). */
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+  } catch {
+    return []
+  }
+}

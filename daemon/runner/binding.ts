@@ -1,0 +1,110 @@
+/**
+ * Gives pods without a node one: of the ready nodes the one with the fewest pods, of equals the first by name. Every
+ * polderd decides the same from the same view and binds only what falls to its own node; where views differ for a
+ * moment two may try, and the store lets one win.
+ *
+ * This is no scheduler: it knows no resources, affinities or taints, and moves nothing.
+ */
+import type { Logger } from 'pino'
+import type { Node, Pod } from '../cluster/objects.ts'
+import { nodeOf } from '../cluster/objects.ts'
+import type { ClusterStore } from '../cluster/store.ts'
+
+export const HEARTBEAT_PATIENCE_MS = 40_000
+const POLL_MS = 1000
+
+export interface Binding {
+  pod: Pod
+  nodeName: string
+}
+
+/** Where each pod without a node belongs at `nowMs`; nothing while no node is ready. The order of the lists is of no matter. */
+export function chooseNodes(pods: Pod[], nodes: Node[], nowMs: number): Binding[] {
+  const load = new Map(nodes.filter((node) => isReady(node, nowMs)).map((node) => [node.metadata.name, 0]))
+  if (load.size === 0) return []
+  const unbound: Pod[] = []
+  for (const pod of pods) {
+    const nodeName = nodeOf(pod)
+    if (nodeName === undefined) unbound.push(pod)
+    else if (load.has(nodeName) && !isFinished(pod)) load.set(nodeName, load.get(nodeName)! + 1)
+  }
+  return unbound.sort(byName).map((pod) => {
+    const nodeName = leastLoaded(load)
+    load.set(nodeName, load.get(nodeName)! + 1)
+    return { pod, nodeName }
+  })
+}
+
+/** Ready by its own word, and that word is fresh. */
+export function isReady(node: Node, nowMs: number): boolean {
+  const ready = node.status?.conditions.find((condition) => condition.type === 'Ready')
+  if (ready?.status !== 'True' || ready.lastHeartbeatTime === undefined) return false
+  return nowMs - Date.parse(ready.lastHeartbeatTime) < HEARTBEAT_PATIENCE_MS
+}
+
+/** Binds this node's share of the pods, at every change and as heartbeats grow old. */
+export class Binder {
+  readonly #store: ClusterStore
+  readonly #nodeName: string
+  readonly #log: Logger
+  readonly #underWay = new Set<string>()
+  #unsubscribe: (() => void) | undefined
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(store: ClusterStore, nodeName: string, log: Logger) {
+    this.#store = store
+    this.#nodeName = nodeName
+    this.#log = log
+  }
+
+  start(): void {
+    this.#unsubscribe = this.#store.onChange(() => this.#pass())
+    this.#timer = setInterval(() => this.#pass(), POLL_MS)
+    this.#pass()
+  }
+
+  stop(): void {
+    this.#unsubscribe?.()
+    clearInterval(this.#timer)
+  }
+
+  #pass(): void {
+    const pods = this.#store.list('Pod')
+    if (pods.every((pod) => nodeOf(pod) !== undefined)) return
+    for (const { pod, nodeName } of chooseNodes(pods, this.#store.list('Node'), Date.now()))
+      if (nodeName === this.#nodeName) void this.#bind(pod)
+  }
+
+  async #bind(pod: Pod): Promise<void> {
+    const key = `${pod.metadata.namespace}/${pod.metadata.name}`
+    if (this.#underWay.has(key)) return
+    this.#underWay.add(key)
+    try {
+      if (await this.#store.bind(pod, this.#nodeName)) this.#log.info({ pod: key }, 'pod bound to this node')
+    } catch (error) {
+      this.#log.error({ err: error, pod: key }, 'pod: not bound, will be tried again')
+    } finally {
+      this.#underWay.delete(key)
+    }
+  }
+}
+
+function isFinished(pod: Pod): boolean {
+  return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed'
+}
+
+function leastLoaded(load: Map<string, number>): string {
+  return [...load].reduce((best, entry) =>
+    entry[1] < best[1] || (entry[1] === best[1] && entry[0] < best[0]) ? entry : best,
+  )[0]
+}
+
+function byName(a: Pod, b: Pod): number {
+  const [left, right] = [a, b].map(({ metadata }) => [metadata.namespace ?? 'default', metadata.name])
+  return compare(left![0]!, right![0]!) || compare(left![1]!, right![1]!)
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0
+  return a < b ? -1 : 1
+}

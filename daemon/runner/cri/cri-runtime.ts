@@ -1,0 +1,160 @@
+/**
+ * Runs Pod manifests on this node's containerd, as a kubelet would: a sandbox (which is what calls CNI), then its
+ * containers in order; what exits is started again as restartPolicy says; what died, or was made from another manifest,
+ * is made anew. All state is containerd's: a new polderd finds its pods by their labels. Only back-off is in memory.
+ *
+ * It has no probes, volumes, init containers or resource limits, and rotates no logs.
+ */
+import type { Writable } from 'node:stream'
+import type { ExecRequest } from '../../api/types.ts'
+import type { Pod, PodStatus } from '../../cluster/objects.ts'
+import { PolderError } from '../../errors.ts'
+import type { ExecStreams, HeldPod, LogOptions, PodRuntime } from '../pod-runtime.ts'
+import type { ContainerdClient, Container as CriContainer } from './client.ts'
+import { CONTAINER_CREATED, CONTAINER_RUNNING, connectContainerd, SANDBOX_READY } from './client.ts'
+import { Containers, isWanted } from './containers.ts'
+import { execInContainer } from './exec.ts'
+import { streamLog } from './logs.ts'
+import * as config from './pod-config.ts'
+import type { PodRecord } from './pod-record.ts'
+import { findPod, listPods, newestContainer } from './pod-record.ts'
+import type { PodView } from './pod-status.ts'
+import { podStatus } from './pod-status.ts'
+import { graceSeconds, isCurrent, Sandboxes } from './sandboxes.ts'
+
+export interface CriRuntimeOptions {
+  containerdSocket: string
+  facts: config.NodeFacts
+  /** Folder for the named pipes of exec, in the same mount namespace as containerd. */
+  execDir: string
+}
+
+export class CriRuntime implements PodRuntime {
+  readonly #client: ContainerdClient
+  readonly #facts: config.NodeFacts
+  readonly #execDir: string
+  readonly #sandboxes: Sandboxes
+  readonly #containers: Containers
+
+  constructor(options: CriRuntimeOptions) {
+    this.#client = connectContainerd(options.containerdSocket)
+    this.#facts = options.facts
+    this.#execDir = options.execDir
+    this.#sandboxes = new Sandboxes(this.#client, options.facts)
+    this.#containers = new Containers(this.#client, this.#sandboxes, options.facts)
+  }
+
+  close(): void {
+    this.#client.close()
+  }
+
+  /** Name and version of the container runtime, as Node objects carry it: `containerd://1.6.20`. */
+  async version(): Promise<string> {
+    const { runtime_name, runtime_version } = await this.#client.call('runtime.Version', {})
+    return `${runtime_name}://${runtime_version}`
+  }
+
+  async list(): Promise<HeldPod[]> {
+    return await listPods(this.#client)
+  }
+
+  async ensure(pod: Pod): Promise<PodStatus> {
+    const record = await this.#ownRecord(pod)
+    // Without their sandbox containers have no network to speak of: they end before anything is decided about them.
+    if (!isCurrent(pod, record)) await this.#sandboxes.stopContainers(record.containers, graceSeconds(record))
+    const views = await Promise.all(pod.spec.containers.map((container) => this.#containers.look(container, record)))
+    const wanted = pod.spec.containers.filter((container, index) => isWanted(pod, container, views[index]!, record))
+    const view: PodView = { containers: views, podIPs: [], nodeName: this.#facts.nodeName }
+    if (this.#facts.hostIPs[0] !== undefined) view.hostIP = this.#facts.hostIPs[0]
+    if (wanted.length === 0) {
+      // The pod is finished: its network is given back, its containers stay for their logs.
+      if (record.sandboxes[0]?.state === SANDBOX_READY) await this.#sandboxes.stop(record)
+      return podStatus(pod, view, Date.now())
+    }
+    const sandbox = await this.#sandboxes.ensure(pod, record)
+    if ('reason' in sandbox) {
+      view.trouble = { reason: sandbox.reason, message: sandbox.message }
+      return podStatus(pod, view, Date.now())
+    }
+    view.podIPs = sandbox.podIPs
+    for (const container of wanted) {
+      const own = views.find((candidate) => candidate.name === container.name)!
+      await this.#containers.ensure(pod, container, own, sandbox, record)
+    }
+    await this.#removeLeftovers(pod, record, sandbox.id)
+    return podStatus(pod, view, Date.now())
+  }
+
+  async remove(pod: { namespace: string; name: string }): Promise<void> {
+    const record = await findPod(this.#client, pod.namespace, pod.name)
+    await this.#sandboxes.remove(record)
+    for (const { metadata } of record.sandboxes) this.#containers.forget(metadata.uid)
+  }
+
+  async exec(pod: Pod, request: ExecRequest, streams: ExecStreams): Promise<number> {
+    const container = await this.#chosen(pod, request.container)
+    if (container.state !== CONTAINER_RUNNING)
+      throw new PolderError(
+        'container-not-running',
+        `Container ${container.metadata.name} of pod ${pod.metadata.name} is not running.`,
+        `See why: polder describe pod ${pod.metadata.name} -n ${config.podNamespace(pod)}`,
+      )
+    return await execInContainer(this.#client, this.#execDir, container.id, request, streams)
+  }
+
+  async logs(pod: Pod, options: LogOptions, out: Writable): Promise<void> {
+    const { id } = await this.#chosen(pod, options.container)
+    const status = async () => (await this.#client.call('runtime.ContainerStatus', { container_id: id })).status
+    const { log_path } = await status()
+    const isOver = async () => {
+      // A container that is gone writes no more.
+      const state = await status().then(
+        (answer) => answer.state,
+        () => undefined,
+      )
+      return state !== CONTAINER_RUNNING && state !== CONTAINER_CREATED
+    }
+    await streamLog(log_path, options, out, isOver)
+  }
+
+  /** What containerd has of this pod; what an earlier pod of the same name left is removed first. */
+  async #ownRecord(pod: Pod): Promise<PodRecord> {
+    const uid = config.podUid(pod)
+    const record = await findPod(this.#client, config.podNamespace(pod), pod.metadata.name)
+    const isOwn = (item: { labels: Record<string, string> }) => item.labels[config.LABEL_POD_UID] === uid
+    const isOther = (item: { labels: Record<string, string> }) => !isOwn(item)
+    const other = { sandboxes: record.sandboxes.filter(isOther), containers: record.containers.filter(isOther) }
+    if (other.sandboxes.length + other.containers.length > 0) await this.#sandboxes.remove(other)
+    return { sandboxes: record.sandboxes.filter(isOwn), containers: record.containers.filter(isOwn) }
+  }
+
+  /** Containers that the manifest no longer names, and sandboxes that were replaced. */
+  async #removeLeftovers(pod: Pod, before: PodRecord, liveId: string): Promise<void> {
+    const isNamed = (item: CriContainer) => pod.spec.containers.some(({ name }) => name === item.metadata.name)
+    const unnamed = before.containers.filter((item) => !isNamed(item))
+    const replaced = before.sandboxes.some(({ id }) => id !== liveId)
+    if (unnamed.length === 0 && !replaced) return
+    await this.#sandboxes.stopContainers(unnamed, 0)
+    for (const item of unnamed) await this.#containers.remove(item)
+    await this.#sandboxes.removeEmpty(await findPod(this.#client, config.podNamespace(pod), pod.metadata.name), liveId)
+  }
+
+  /** The container a person means: the one named, else the first. */
+  async #chosen(pod: Pod, name: string | undefined): Promise<CriContainer> {
+    const names = pod.spec.containers.map((container) => container.name)
+    if (name !== undefined && !names.includes(name))
+      throw new PolderError(
+        'container-unknown',
+        `Pod ${pod.metadata.name} has no container ${name}.`,
+        `Choose one of: ${names.join(', ')}`,
+      )
+    const record = await findPod(this.#client, config.podNamespace(pod), pod.metadata.name)
+    const found = newestContainer(record, name ?? names[0]!)
+    if (found !== undefined) return found
+    throw new PolderError(
+      'container-not-started',
+      `Container ${name ?? names[0]} of pod ${pod.metadata.name} has not started yet.`,
+      `See why: polder describe pod ${pod.metadata.name} -n ${config.podNamespace(pod)}`,
+    )
+  }
+}

@@ -1,0 +1,17 @@
+/**
+ * Tests on a real kernel, as root: namespaces, devices, containerd. Every file makes its own namespaces and labs under
+ * names with its process id, so two files can run beside each other; more would only make the machine's timing uneven.
+ */
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    root: `${import.meta.dirname}/..`,
+    include: ['test/{kernel,netns,containers}/**/*.test.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 180_000,
+    teardownTimeout: 30_000,
+  },
+})

@@ -1,0 +1,11 @@
+/** The fast tests: no root, no network, nothing installed beyond npm's packages. */
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    root: `${import.meta.dirname}/..`,
+    include: ['test/*.test.ts', 'test/{packet,daemon,cli}/**/*.test.ts'],
+    pool: 'forks',
+    testTimeout: 10_000,
+  },
+})
