@@ -55,6 +55,8 @@ export class Packet {
   isFragment = false
   srcPort = 0
   dstPort = 0
+  /** Where not 0, the packet leaves in IPv4 fragments of at most so many bytes (fragment.ts). */
+  fragmentBytes = 0
 
   /** `bytes` is the arena, or a buffer of its own (tests, trace) with HEADROOM_BYTES before the packet. */
   constructor(bytes: Uint8Array) {
@@ -71,6 +73,7 @@ export class Packet {
     this.checksumOffset = 0
     this.gsoType = GSO_NONE
     this.gsoSizeBytes = 0
+    this.fragmentBytes = 0
   }
 
   get length(): number {

@@ -50,6 +50,8 @@ export interface Counters {
   entrances: { name: 'from-pod' | 'from-peer' | 'from-host'; packets: number; bytes: number }[]
   /** Packets not delivered, by reason; only reasons that occurred. */
   drops: { reason: string; text: string; packets: number }[]
+  /** ICMP errors that told a sender why. */
+  answers: number
 }
 
 export interface ExecRequest {

@@ -113,5 +113,6 @@ function toSurroundings(own: OwnNode, peers: readonly Peer[], overlay: Overlay):
     routes,
     vtep: { vni: overlay.vxlanVni, mac: vtepMac(own.podCIDRs) },
     mtuBytes: own.mtuBytes,
+    gateways: own.podCIDRs.map(gatewayOf),
   }
 }

@@ -1,8 +1,12 @@
 /**
  * One batch: receive descriptors in, transmit descriptors out, each packet through its entrance. The only place where
  * the path of `packet/` meets the descriptors of the addon. Nothing here allocates.
+ *
+ * What the path itself makes (answers, fragments) is written to scratch slots behind the receive slots; when these or
+ * the transmit descriptors are used up, what there is is sent first.
  */
-import { flowHash, Packet } from '../../packet/packet.ts'
+import { flowHash, HEADROOM_BYTES, Packet } from '../../packet/packet.ts'
+import { ANSWER_BYTES, answer, isAnswered } from '../../packet/path/answer.ts'
 import {
   DROP_BAD_OFFLOAD,
   DROP_DEVICE_REFUSED,
@@ -11,45 +15,76 @@ import {
   DROP_SOCKET_FULL,
   DROP_UNDERLAY_TOO_BIG,
 } from '../../packet/path/drop-reason.ts'
+import { cut, finishChecksum, fragmentsBytes, ipPayloadBytes } from '../../packet/path/fragment.ts'
 import { fromHost } from '../../packet/path/from-host.ts'
 import { fromPeer } from '../../packet/path/from-peer.ts'
 import { fromPod } from '../../packet/path/from-pod.ts'
-import { DROP, indexOf, kindOf, TO_PEER, TO_POD, type Verdict } from '../../packet/path/verdict.ts'
+import { encapsulate } from '../../packet/path/rewrite.ts'
+import { DROP, HOST, indexOf, kindOf, TO_PEER, TO_POD, toPeer, toPod, type Verdict } from '../../packet/path/verdict.ts'
 import type { Tables } from '../../packet/tables/tables.ts'
+import { TokenBuckets } from '../../packet/tables/token-buckets.ts'
 import * as d from '../nic/descriptors.ts'
-import { COUNT_BYTES, COUNT_DROPS, COUNT_PACKETS, FROM_HOST, FROM_PEER, FROM_POD } from './protocol.ts'
+import {
+  COUNT_ANSWERS,
+  COUNT_BYTES,
+  COUNT_DROPS,
+  COUNT_PACKETS,
+  COUNTER_SLOTS,
+  FROM_HOST,
+  FROM_PEER,
+  FROM_POD,
+} from './protocol.ts'
 
 const SLOTS = 64
+/** Room for the pieces of the largest packet, whatever the MTU. */
+const SCRATCH_SLOTS = 4
+const SCRATCH_START = SLOTS * d.SLOT_BYTES
+const SCRATCH_END = (SLOTS + SCRATCH_SLOTS) * d.SLOT_BYTES
 const TX_DESCRIPTORS = 4096
+/** HEADROOM_BYTES, and the next address divisible by 4 that is not less. */
+const HEADROOM = (HEADROOM_BYTES + 3) & ~3
+
+/** ICMP errors to one pod, to the host, or to one peer: as many as a traceroute or a probe of path MTUs asks for. */
+const ANSWERS_PER_SECOND = 100
+const ANSWERS_BURST = 200
+/** Every origin has a bucket: the ports, then the peers. */
+const ORIGINS = d.MAX_PORTS + d.MAX_PEERS
 
 /** Which drop reason stands for which of the addon's failure counters. */
 const FAILURE_REASONS: readonly number[] = [
   DROP_SOCKET_FULL,
   DROP_UNDERLAY_TOO_BIG,
   DROP_PEER_UNREACHABLE,
+  DROP_REASONS,
   DROP_DEVICE_REFUSED,
   DROP_BAD_OFFLOAD,
 ]
 
 export class Batch {
-  readonly arena = new Uint8Array(SLOTS * d.SLOT_BYTES)
+  readonly arena = new Uint8Array(SCRATCH_END)
   readonly rx = new Int32Array(SLOTS * d.RX_WORDS)
   readonly tx = new Int32Array(TX_DESCRIPTORS * d.TX_WORDS)
   readonly failures = new Int32Array(d.FAIL_WORDS)
   readonly #packet = new Packet(this.arena)
+  /** What the path makes itself. */
+  readonly #made = new Packet(this.arena)
+  readonly #answerBuckets = new TokenBuckets(ORIGINS, ANSWERS_PER_SECOND, ANSWERS_BURST)
   readonly #counters: Float64Array
   readonly #send: (count: number) => void
   #filled = 0
+  #scratchAt = SCRATCH_START
+  #nowMs = 0
 
   /** `send` sends the first `count` transmit descriptors and counts what failed in `failures`. */
   constructor(counters: Float64Array, send: (count: number) => void) {
-    if (counters.length < COUNT_DROPS + DROP_REASONS.length) throw new Error('too few counters')
+    if (counters.length < COUNTER_SLOTS) throw new Error('too few counters')
     this.#counters = counters
     this.#send = send
   }
 
-  /** Takes `received` descriptors through the path and sends what is to be delivered. */
-  run(received: number, tables: Tables): void {
+  /** Takes `received` descriptors through the path and sends what is to be delivered. `nowMs`: any monotonic clock. */
+  run(received: number, tables: Tables, nowMs: number): void {
+    this.#nowMs = nowMs
     for (let i = 0; i < received; i++) {
       const at = i * d.RX_WORDS
       const port = this.rx[at + d.RX_PORT]!
@@ -72,10 +107,10 @@ export class Batch {
     packet.checksumOffset = checksum >>> 16
     if (port === d.PORT_HOST) {
       this.#count(FROM_HOST)
-      this.#carryOut(fromHost(packet, tables))
+      this.#carryOut(fromHost(packet, tables), HOST, tables)
     } else {
       this.#count(FROM_POD)
-      this.#carryOut(fromPod(packet, port, tables))
+      this.#carryOut(fromPod(packet, port, tables), toPod(port), tables)
     }
   }
 
@@ -91,7 +126,7 @@ export class Batch {
     for (let offset = start; offset < end; offset += step) {
       packet.set(offset, Math.min(step, end - offset))
       this.#count(FROM_PEER)
-      this.#carryOut(fromPeer(packet, peer, tables))
+      this.#carryOut(fromPeer(packet, peer, tables), toPeer(peer), tables)
     }
   }
 
@@ -100,17 +135,52 @@ export class Batch {
     this.#counters[COUNT_BYTES + entrance]! += this.#packet.length
   }
 
-  #carryOut(verdict: Verdict): void {
-    const kind = kindOf(verdict)
-    if (kind === DROP) {
+  /** `origin` is where the packet came from, as a verdict: answers go back there. */
+  #carryOut(verdict: Verdict, origin: Verdict, tables: Tables): void {
+    if (kindOf(verdict) === DROP) {
       this.#counters[COUNT_DROPS + indexOf(verdict)]!++
-      return
-    }
-    const { tx } = this
+      this.#answer(indexOf(verdict), origin, tables)
+    } else if (this.#packet.fragmentBytes !== 0) this.#fragment(verdict)
+    else this.#emit(this.#packet, verdict)
+  }
+
+  #answer(reason: number, origin: Verdict, tables: Tables): void {
+    if (!isAnswered(this.#packet, reason, tables)) return
+    const party = kindOf(origin) === TO_PEER ? d.MAX_PORTS + indexOf(origin) : portOf(origin)
+    if (!this.#answerBuckets.take(party, this.#nowMs)) return
+    this.#counters[COUNT_ANSWERS]!++
+    const made = this.#made
+    made.at = this.#reserve(ANSWER_BYTES)
+    answer(this.#packet, reason, tables, made)
+    if (kindOf(origin) === TO_PEER) encapsulate(made, indexOf(origin), tables)
+    this.#emit(made, origin)
+  }
+
+  #fragment(verdict: Verdict): void {
     const packet = this.#packet
+    const made = this.#made
+    finishChecksum(packet)
+    made.at = this.#reserve(fragmentsBytes(packet))
+    for (let done = 0; done < ipPayloadBytes(packet); ) {
+      done = cut(packet, done, made)
+      this.#emit(made, verdict)
+      made.at = made.end + HEADROOM
+    }
+  }
+
+  /** Where `bytes` bytes and their headroom may be written; what waits is sent first where there is no room. */
+  #reserve(bytes: number): number {
+    if (this.#scratchAt + HEADROOM + bytes > SCRATCH_END) this.#flush()
+    const at = this.#scratchAt + HEADROOM
+    this.#scratchAt = at + bytes
+    return at
+  }
+
+  #emit(packet: Packet, verdict: Verdict): void {
+    const { tx } = this
     const at = this.#filled * d.TX_WORDS
-    const toPeer = kind === TO_PEER
-    tx[at + d.TX_PORT] = toPeer ? d.PORT_UNDERLAY : kind === TO_POD ? indexOf(verdict) : d.PORT_HOST
+    const toPeer = kindOf(verdict) === TO_PEER
+    tx[at + d.TX_PORT] = toPeer ? d.PORT_UNDERLAY : portOf(verdict)
     tx[at + d.TX_OFFSET] = packet.at
     tx[at + d.TX_LENGTH] = packet.length
     tx[at + d.TX_FLAGS] = packet.checksum | (packet.gsoType << 8)
@@ -123,6 +193,7 @@ export class Batch {
   }
 
   #flush(): void {
+    this.#scratchAt = SCRATCH_START
     if (this.#filled === 0) return
     this.#send(this.#filled)
     this.#filled = 0
@@ -133,4 +204,9 @@ export class Batch {
       this.failures[i] = 0
     }
   }
+}
+
+/** The TUN that a verdict to a pod or to the host means. */
+function portOf(verdict: Verdict): number {
+  return kindOf(verdict) === TO_POD ? indexOf(verdict) : d.PORT_HOST
 }

@@ -17,6 +17,7 @@ import type { PodPorts } from './pod-ports.ts'
 import {
   ACKNOWLEDGED,
   CONTROL_WORDS,
+  COUNT_ANSWERS,
   COUNT_BYTES,
   COUNT_DROPS,
   COUNT_PACKETS,
@@ -108,6 +109,7 @@ export class DataPlane implements PodPorts {
       drops: DROP_REASONS.map(({ name, text }, i) => ({ reason: name, text, packets: value(COUNT_DROPS + i) })).filter(
         ({ packets }) => packets > 0,
       ),
+      answers: value(COUNT_ANSWERS),
     }
   }
 

@@ -12,7 +12,7 @@ export const ACKNOWLEDGED = 1
 export const STOP = 2
 export const CONTROL_WORDS = 4
 
-// Counters, as doubles: packets and bytes for each entrance, then packets for each drop reason.
+// Counters, as doubles: packets and bytes for each entrance, then packets for each drop reason, then answers.
 export const ENTRANCES = ['from-pod', 'from-peer', 'from-host'] as const
 export const FROM_POD = 0
 export const FROM_PEER = 1
@@ -20,7 +20,9 @@ export const FROM_HOST = 2
 export const COUNT_PACKETS = 0
 export const COUNT_BYTES = ENTRANCES.length
 export const COUNT_DROPS = 2 * ENTRANCES.length
-export const COUNTER_SLOTS = COUNT_DROPS + DROP_REASONS.length
+/** ICMP errors that were sent. */
+export const COUNT_ANSWERS = COUNT_DROPS + DROP_REASONS.length
+export const COUNTER_SLOTS = COUNT_ANSWERS + 1
 
 /** Everything the worker needs to know; complete each time, so that a new worker needs nothing else. */
 export interface WorkerState {

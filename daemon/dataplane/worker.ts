@@ -43,7 +43,7 @@ function breathe(start: WorkerStart): void {
       Atomics.notify(control, ACKNOWLEDGED)
     }
     // Before the first tables only the event is watched, so nothing can have been received.
-    if (tables !== undefined) batch.run(received, tables)
+    if (tables !== undefined) batch.run(received, tables, performance.now())
   }
 }
 

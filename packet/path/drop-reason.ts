@@ -29,14 +29,19 @@ export const DROP_PEER_UNREACHABLE = 21
 export const DROP_DEVICE_REFUSED = 22
 export const DROP_BAD_OFFLOAD = 23
 
+/** What the sender is told of it, by ICMP (answer.ts). */
+export type Answer = 'time-exceeded' | 'no-route' | 'host-unreachable' | 'too-big'
+
 export interface DropReason {
   readonly name: string
   readonly text: string
   readonly quiet?: true
+  readonly answer?: Answer
 }
 
 const reason = (name: string, text: string): DropReason => ({ name, text })
 const quiet = (name: string, text: string): DropReason => ({ name, text, quiet: true })
+const answered = (name: string, answer: Answer, text: string): DropReason => ({ name, text, answer })
 
 export const DROP_REASONS: readonly DropReason[] = [
   reason('none', 'not dropped'),
@@ -53,11 +58,11 @@ export const DROP_REASONS: readonly DropReason[] = [
   reason('spoofed-pod', "the source is not one of the sending pod's own addresses"),
   reason('spoofed-peer', 'the source does not belong to the node that sent it'),
   reason('spoofed-host', 'the host sent with a source address that belongs to a pod or to another node'),
-  reason('ttl-expired', 'the TTL or hop limit ran out'),
-  reason('no-such-pod', "the address is in this node's pod range, but no pod has it"),
-  reason('no-route', 'the address is in the cluster pod range, but no node has that part of it'),
+  answered('ttl-expired', 'time-exceeded', 'the TTL or hop limit ran out'),
+  answered('no-such-pod', 'host-unreachable', "the address is in this node's pod range, but no pod has it"),
+  answered('no-route', 'no-route', 'the address is in the cluster pod range, but no node has that part of it'),
   reason('no-transit', 'a peer sent a packet that is not for this node'),
-  reason('too-big', 'the packet is larger than the next hop can take'),
+  answered('too-big', 'too-big', 'the packet is larger than the next hop can take'),
   reason('socket-full', "the underlay socket's buffer was full"),
   reason('underlay-too-big', 'the encapsulated packet is larger than the path to the peer can take'),
   reason('peer-unreachable', 'the kernel has no way to the peer, or refused to send'),

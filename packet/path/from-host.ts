@@ -2,13 +2,14 @@
  * The life of a packet that the host routed to polder0: its own, or one it forwards from the world to a pod. The host
  * never gets its own packets back.
  */
-import { type Packet, segmentBytes } from '../packet.ts'
+import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
-import { DROP_NO_ROUTE, DROP_TOO_BIG, DROP_TTL_EXPIRED } from './drop-reason.ts'
+import { DROP_NO_ROUTE, DROP_TTL_EXPIRED } from './drop-reason.ts'
 import { guardHost } from './guard.ts'
+import { limitSize, mtuBytes } from './mtu.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
-import { mtuBytes, route } from './route.ts'
+import { route } from './route.ts'
 import { DROP, drop, kindOf, TO_HOST, type Verdict } from './verdict.ts'
 
 export function fromHost(packet: Packet, tables: Tables): Verdict {
@@ -24,7 +25,8 @@ export function fromHost(packet: Packet, tables: Tables): Verdict {
   if (kindOf(verdict) === DROP) return verdict
   if (kindOf(verdict) === TO_HOST) return drop(DROP_NO_ROUTE)
 
-  if (segmentBytes(packet) > mtuBytes(verdict, tables)) return drop(DROP_TOO_BIG)
+  const unfit = limitSize(packet, mtuBytes(verdict, tables))
+  if (unfit !== 0) return drop(unfit)
 
   rewrite(packet, verdict, tables)
   return verdict

@@ -4,21 +4,21 @@
  */
 import * as ethernet from '../formats/ethernet.ts'
 import * as vxlan from '../formats/vxlan.ts'
-import { type Packet, segmentBytes } from '../packet.ts'
+import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import {
   DROP_MALFORMED_VXLAN,
   DROP_NO_TRANSIT,
   DROP_NOT_IP,
-  DROP_TOO_BIG,
   DROP_TTL_EXPIRED,
   DROP_UNKNOWN_PEER,
   DROP_WRONG_VNI,
 } from './drop-reason.ts'
 import { guardPeer } from './guard.ts'
+import { limitSize, mtuBytes } from './mtu.ts'
 import { parse } from './parse.ts'
 import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
-import { mtuBytes, route } from './route.ts'
+import { route } from './route.ts'
 import { DROP, drop, kindOf, TO_PEER, type Verdict, WORLD } from './verdict.ts'
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
@@ -40,7 +40,8 @@ export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict 
   if (kindOf(verdict) === DROP) return verdict
   if (kindOf(verdict) === TO_PEER || verdict === WORLD) return drop(DROP_NO_TRANSIT)
 
-  if (segmentBytes(packet) > mtuBytes(verdict, tables)) return drop(DROP_TOO_BIG)
+  const unfit = limitSize(packet, mtuBytes(verdict, tables))
+  if (unfit !== 0) return drop(unfit)
 
   rewrite(packet, verdict, tables)
   return verdict

@@ -2,13 +2,14 @@
  * The life of a packet that a pod sent, top to bottom. Every step is a line, every exit names its reason; a packet
  * that is refused is unchanged, because rewriting comes last.
  */
-import { type Packet, segmentBytes } from '../packet.ts'
+import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
-import { DROP_TOO_BIG, DROP_TTL_EXPIRED } from './drop-reason.ts'
+import { DROP_TTL_EXPIRED } from './drop-reason.ts'
 import { guardPod } from './guard.ts'
+import { limitSize, mtuBytes } from './mtu.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
-import { mtuBytes, route } from './route.ts'
+import { route } from './route.ts'
 import { DROP, drop, kindOf, type Verdict } from './verdict.ts'
 
 /** `port` is the data plane's port of the pod that sent it. Decides, and rewrites what is to be delivered. */
@@ -24,7 +25,8 @@ export function fromPod(packet: Packet, port: number, tables: Tables): Verdict {
   const verdict = route(packet, tables)
   if (kindOf(verdict) === DROP) return verdict
 
-  if (segmentBytes(packet) > mtuBytes(verdict, tables)) return drop(DROP_TOO_BIG)
+  const unfit = limitSize(packet, mtuBytes(verdict, tables))
+  if (unfit !== 0) return drop(unfit)
 
   rewrite(packet, verdict, tables)
   return verdict

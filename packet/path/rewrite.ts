@@ -19,7 +19,7 @@ export function rewrite(packet: Packet, verdict: Verdict, tables: Tables): void 
 }
 
 /** Writes the peer's prepared header into the headroom; the IP packet does not move. */
-function encapsulate(packet: Packet, peer: number, tables: Tables): void {
+export function encapsulate(packet: Packet, peer: number, tables: Tables): void {
   const { view } = packet
   const { peers } = tables
   const at = packet.at - ENCAPSULATION_BYTES

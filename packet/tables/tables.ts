@@ -2,6 +2,7 @@
  * Everything the node knows, as the path sees it: one consistent set, replaced as a whole between two batches. Main
  * builds the buffers, the worker wraps them; neither copies.
  */
+import { type AddressWords, parseAddress } from '../address.ts'
 import { type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
 import { type PodEntry, PodTable } from './pods.ts'
 import { type RouteBuffers, type RouteEntry, RouteTable } from './routes.ts'
@@ -13,6 +14,8 @@ export interface NetworkState {
   readonly vtep: Vtep
   /** Largest IP packet a pod of this node, or its host TUN, takes, in bytes. */
   readonly mtuBytes: number
+  /** The node's own addresses in the pod network, at most one a family: its answers come from there. */
+  readonly gateways: readonly string[]
 }
 
 export interface TableBuffers {
@@ -21,6 +24,8 @@ export interface TableBuffers {
   readonly peers: PeerBuffers
   readonly vni: number
   readonly mtuBytes: number
+  readonly gateway4: AddressWords | undefined
+  readonly gateway6: AddressWords | undefined
 }
 
 export interface Tables {
@@ -29,6 +34,8 @@ export interface Tables {
   readonly peers: PeerTable
   readonly vni: number
   readonly mtuBytes: number
+  readonly gateway4: AddressWords | undefined
+  readonly gateway6: AddressWords | undefined
 }
 
 export function buildTables(state: NetworkState): TableBuffers {
@@ -38,15 +45,21 @@ export function buildTables(state: NetworkState): TableBuffers {
     peers: PeerTable.build(state.peers, state.vtep),
     vni: state.vtep.vni,
     mtuBytes: state.mtuBytes,
+    gateway4: gatewayWords(state, (address) => !address.includes(':')),
+    gateway6: gatewayWords(state, (address) => address.includes(':')),
   }
+}
+
+function gatewayWords(state: NetworkState, ofFamily: (address: string) => boolean): AddressWords | undefined {
+  const address = state.gateways.find(ofFamily)
+  return address === undefined ? undefined : parseAddress(address)
 }
 
 export function openTables(buffers: TableBuffers): Tables {
   return {
+    ...buffers,
     pods: new PodTable(buffers.pods),
     routes: new RouteTable(buffers.routes),
     peers: new PeerTable(buffers.peers),
-    vni: buffers.vni,
-    mtuBytes: buffers.mtuBytes,
   }
 }

@@ -80,12 +80,7 @@ export function buildBytes(line: string): Uint8Array {
     tcp.setSequenceNumber(view, at, number('seq', 1))
     tcp.setAcknowledgmentNumber(view, at, number('ackno', 0))
     tcp.setWindow(view, at, number('window', 1000))
-    const flags = (options.get('flags') ?? 'ack').split(',')
-    tcp.setFlags(
-      view,
-      at,
-      flags.reduce((all, flag) => all | FLAGS[flag]!, 0),
-    )
+    tcp.setFlags(view, at, flagBits(options.get('flags') ?? 'ack'))
     tcp.fillChecksum(view, at, bytes.length, pseudo)
   } else if (protocol === 'udp') {
     udp.init(view, at)
@@ -99,6 +94,11 @@ export function buildBytes(line: string): Uint8Array {
     else icmpv6.fillChecksum(view, at, bytes.length, pseudo)
   }
   return bytes
+}
+
+/** `syn,ack` */
+function flagBits(text: string): number {
+  return text.split(',').reduce((all, flag) => all | FLAGS[flag]!, 0)
 }
 
 /** The same, in a slot of its own with headroom and room behind it. */

@@ -19,7 +19,7 @@ export function podOf(name: string, containers: Partial<Container>[], spec: Part
   }
 }
 
-export const forever = (script = ''): Partial<Container> => ({ command: ['sh', '-c', `${script}; sleep 1000000`] })
+export const forever = (script = ':'): Partial<Container> => ({ command: ['sh', '-c', `${script}; sleep 1000000`] })
 
 export interface ExecOutcome {
   exitCode: number

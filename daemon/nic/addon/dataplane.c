@@ -42,8 +42,8 @@ napi_value dataplane_create(napi_env env, napi_callback_info info) {
       !bytes_argument(env, argv[1], &rx, &rx_bytes) || !bytes_argument(env, argv[2], &tx, &tx_bytes) ||
       !bytes_argument(env, argv[3], &failures, &failure_bytes) || !bytes_argument(env, argv[4], &senders, &sender_bytes))
     return NULL;
-  unsigned slots = (unsigned)(arena_bytes / SLOT_BYTES), sender_count = (unsigned)(sender_bytes / 4);
-  if (slots < UNDERLAY_MESSAGES + PORT_PACKETS || rx_bytes < slots * RX_WORDS * 4 || failure_bytes < FAIL_WORDS * 4 ||
+  unsigned slots = (unsigned)(rx_bytes / 4 / RX_WORDS), sender_count = (unsigned)(sender_bytes / 4);
+  if (slots < UNDERLAY_MESSAGES + PORT_PACKETS || arena_bytes < (size_t)slots * SLOT_BYTES || failure_bytes < FAIL_WORDS * 4 ||
       sender_count == 0 || sender_count > MAX_SENDERS)
     return throw_errno(env, EINVAL, "create the data plane");
   struct dataplane *plane = calloc(1, sizeof *plane);

@@ -1,3 +1,4 @@
+/** ARP headers as hex with their fields, both ways, and those that check() must refuse. */
 import { expect, test } from 'vitest'
 import * as arp from '../../../packet/formats/arp.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

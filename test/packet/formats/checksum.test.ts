@@ -1,3 +1,4 @@
+/** The Internet checksum against the examples of RFC 1071 and 1624, and against a slow and plain sum. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import * as checksum from '../../../packet/formats/checksum.ts'

@@ -1,3 +1,4 @@
+/** Ethernet headers as hex with their fields, both ways, and those that check() must refuse. */
 import { describe, expect, test } from 'vitest'
 import * as ethernet from '../../../packet/formats/ethernet.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

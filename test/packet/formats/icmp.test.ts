@@ -1,3 +1,4 @@
+/** ICMP messages as hex with their fields, both ways, and those that check() must refuse. */
 import { expect, test } from 'vitest'
 import * as icmp from '../../../packet/formats/icmp.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

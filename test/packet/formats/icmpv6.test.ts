@@ -1,3 +1,4 @@
+/** ICMPv6 messages as hex with their fields, both ways, and those that check() must refuse. */
 import { expect, test } from 'vitest'
 import * as icmpv6 from '../../../packet/formats/icmpv6.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

@@ -1,3 +1,4 @@
+/** IPv4 headers as hex with their fields, both ways; options, fragments, TTL, and those that check() must refuse. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import * as ipv4 from '../../../packet/formats/ipv4.ts'

@@ -1,3 +1,4 @@
+/** IPv6 headers as hex with their fields, both ways, and walks over chains of extension headers. */
 import { describe, expect, test } from 'vitest'
 import * as ipv6 from '../../../packet/formats/ipv6.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

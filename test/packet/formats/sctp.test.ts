@@ -1,3 +1,4 @@
+/** SCTP headers as hex with their fields, both ways, CRC32c, and those that check() must refuse. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import * as sctp from '../../../packet/formats/sctp.ts'

@@ -1,3 +1,4 @@
+/** TCP headers as hex with their fields, both ways, and those that check() must refuse. */
 import { expect, test } from 'vitest'
 import * as tcp from '../../../packet/formats/tcp.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

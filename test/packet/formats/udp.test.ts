@@ -1,3 +1,4 @@
+/** UDP headers as hex with their fields, both ways; the zero checksum, and those that check() must refuse. */
 import { describe, expect, test } from 'vitest'
 import * as udp from '../../../packet/formats/udp.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

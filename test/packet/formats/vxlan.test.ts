@@ -1,3 +1,4 @@
+/** VXLAN headers as hex with their fields, both ways, and those that check() must refuse. */
 import { expect, test } from 'vitest'
 import * as vxlan from '../../../packet/formats/vxlan.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'

@@ -1,0 +1,75 @@
+/**
+ * Folder stores for tests: opened on a temporary folder, in this process or in processes of their own
+ * (store-process.ts), and what it takes to wait for them.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { FolderStore, type FolderStoreOptions } from '../../daemon/cluster/folder/folder-store.ts'
+import type { Pod } from '../../daemon/cluster/objects.ts'
+
+const RANGES = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
+const WAIT_MS_MAX = 5000
+
+export class ClusterFolder {
+  readonly path = mkdtempSync(join(tmpdir(), 'polder-cluster-'))
+  readonly warnings: string[] = []
+  readonly #stores: FolderStore[] = []
+  readonly #processes: ChildProcess[] = []
+
+  async open(options: Partial<FolderStoreOptions> = {}): Promise<FolderStore> {
+    const warn = (details: object, message: string) => this.warnings.push(`${message} ${JSON.stringify(details)}`)
+    const store = await FolderStore.open({ ...RANGES, folder: this.path, log: { warn, info: () => {} }, ...options })
+    this.#stores.push(store)
+    return store
+  }
+
+  /** Writes as `echo > file` does: in place. */
+  write(path: string, text: string): void {
+    mkdirSync(dirname(join(this.path, path)), { recursive: true })
+    writeFileSync(join(this.path, path), text)
+  }
+
+  /** Runs store-process.ts; resolves to what it answers. It lives on until end() or the test's end. */
+  async run(...argv: string[]): Promise<{ answer: unknown; pid: number; end(signal?: NodeJS.Signals): Promise<void> }> {
+    const script = fileURLToPath(new URL('store-process.ts', import.meta.url))
+    const child = spawn(process.execPath, [script, this.path, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#processes.push(child)
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    const lines = createInterface(child.stdout)
+    const { value } = await lines[Symbol.asyncIterator]().next()
+    const end = (signal: NodeJS.Signals = 'SIGTERM') => {
+      child.kill(signal)
+      return exited
+    }
+    return { answer: JSON.parse(value ?? '"died"'), pid: child.pid!, end }
+  }
+
+  async remove(): Promise<void> {
+    for (const child of this.#processes) child.kill('SIGKILL')
+    await Promise.all(this.#stores.map((store) => store.close()))
+    rmSync(this.path, { recursive: true, force: true })
+  }
+}
+
+/** Resolves to how long it took until `condition` held, in milliseconds. */
+export async function until(condition: () => boolean, what = 'the condition'): Promise<number> {
+  const start = performance.now()
+  while (!condition()) {
+    if (performance.now() - start > WAIT_MS_MAX) throw new Error(`${what} did not come true in ${WAIT_MS_MAX} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  return performance.now() - start
+}
+
+export function podNamed(name: string, image = 'nginx', namespace = 'default'): Pod {
+  const containers = [{ name: 'main', image }]
+  return { apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace }, spec: { containers } }
+}
+
+export function podText(name: string, image = 'nginx'): string {
+  return `apiVersion: v1\nkind: Pod\nmetadata:\n  name: ${name}\nspec:\n  containers:\n    - name: main\n      image: ${image}\n`
+}
