@@ -35,6 +35,8 @@ export class Packet {
   checksumOffset = 0
   gsoType: number = GSO_NONE
   gsoSizeBytes = 0
+  /** The outer TOS or traffic class: the one it came with from a peer, then the one it goes with to a peer. */
+  outerTos = 0
 
   // Valid after parse() answered 0.
   family = 0
@@ -46,6 +48,8 @@ export class Packet {
   dst1 = 0
   dst2 = 0
   dst3 = 0
+  /** TOS or traffic class: DSCP and ECN. */
+  tos = 0
   ttl = 0
   protocol = 0
   /** Offset of the transport header in the arena; 0 where there is none: a fragment after the first, or unknown to us. */
@@ -74,6 +78,7 @@ export class Packet {
     this.gsoType = GSO_NONE
     this.gsoSizeBytes = 0
     this.fragmentBytes = 0
+    this.outerTos = 0
   }
 
   get length(): number {

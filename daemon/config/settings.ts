@@ -94,6 +94,11 @@ export const SETTINGS: Settings = {
     default: 1,
     meaning: 'VXLAN network identifier, the same on every node.',
   },
+  copyDscp: {
+    check: z.boolean({ error: 'must be true or false' }),
+    default: false,
+    meaning: 'Let the outer header take over the DSCP of the packet inside. ECN it always does (RFC 6040).',
+  },
   runner: {
     check: z.boolean({ error: 'must be true or false' }),
     default: true,

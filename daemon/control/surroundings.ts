@@ -29,6 +29,7 @@ export interface Overlay {
   podCIDRs: string[]
   vxlanPort: number
   vxlanVni: number
+  copyDscp: boolean
 }
 
 export interface SurroundingsResult {
@@ -77,6 +78,7 @@ function peerOf({ metadata, spec, status }: Node, own: OwnNode, overlay: Overlay
     podCIDRs: spec.podCIDRs,
     underlayAddress,
     port: overlay.vxlanPort,
+    foreign: metadata.annotations?.[VTEP_MAC_ANNOTATION] !== undefined,
     vtepMac: metadata.annotations?.[VTEP_MAC_ANNOTATION] ?? status?.network.vtepMac ?? vtepMac(spec.podCIDRs),
     mtuBytes: Math.min(own.mtuBytes, status?.network.mtuBytes ?? own.mtuBytes),
   }
@@ -114,5 +116,6 @@ function toSurroundings(own: OwnNode, peers: readonly Peer[], overlay: Overlay):
     vtep: { vni: overlay.vxlanVni, mac: vtepMac(own.podCIDRs) },
     mtuBytes: own.mtuBytes,
     gateways: own.podCIDRs.map(gatewayOf),
+    copyDscp: overlay.copyDscp,
   }
 }

@@ -5,13 +5,13 @@
  * What the path itself makes (answers, fragments) is written to scratch slots behind the receive slots; when these or
  * the transmit descriptors are used up, what there is is sent first.
  */
+import * as ethernet from '../../packet/formats/ethernet.ts'
 import { flowHash, HEADROOM_BYTES, Packet } from '../../packet/packet.ts'
 import { ANSWER_BYTES, answer, isAnswered } from '../../packet/path/answer.ts'
 import {
   DROP_BAD_OFFLOAD,
   DROP_DEVICE_REFUSED,
   DROP_PEER_UNREACHABLE,
-  DROP_REASONS,
   DROP_SOCKET_FULL,
   DROP_UNDERLAY_TOO_BIG,
 } from '../../packet/path/drop-reason.ts'
@@ -19,11 +19,24 @@ import { cut, finishChecksum, fragmentsBytes, ipPayloadBytes } from '../../packe
 import { fromHost } from '../../packet/path/from-host.ts'
 import { fromPeer } from '../../packet/path/from-peer.ts'
 import { fromPod } from '../../packet/path/from-pod.ts'
+import { answerNeighbour, NEIGHBOUR_ANSWER_BYTES } from '../../packet/path/neighbour.ts'
 import { encapsulate } from '../../packet/path/rewrite.ts'
-import { DROP, HOST, indexOf, kindOf, TO_PEER, TO_POD, toPeer, toPod, type Verdict } from '../../packet/path/verdict.ts'
+import {
+  ANSWER,
+  DROP,
+  HOST,
+  indexOf,
+  kindOf,
+  TO_PEER,
+  TO_POD,
+  toPeer,
+  toPod,
+  type Verdict,
+} from '../../packet/path/verdict.ts'
 import type { Tables } from '../../packet/tables/tables.ts'
 import { TokenBuckets } from '../../packet/tables/token-buckets.ts'
 import * as d from '../nic/descriptors.ts'
+import { PeerMemory } from './peer-memory.ts'
 import {
   COUNT_ANSWERS,
   COUNT_BYTES,
@@ -41,6 +54,8 @@ const SCRATCH_SLOTS = 4
 const SCRATCH_START = SLOTS * d.SLOT_BYTES
 const SCRATCH_END = (SLOTS + SCRATCH_SLOTS) * d.SLOT_BYTES
 const TX_DESCRIPTORS = 4096
+/** Of the largest packet over the smallest path (552 bytes, without the envelope). */
+const MAX_FRAGMENTS = 160
 /** HEADROOM_BYTES, and the next address divisible by 4 that is not less. */
 const HEADROOM = (HEADROOM_BYTES + 3) & ~3
 
@@ -55,7 +70,6 @@ const FAILURE_REASONS: readonly number[] = [
   DROP_SOCKET_FULL,
   DROP_UNDERLAY_TOO_BIG,
   DROP_PEER_UNREACHABLE,
-  DROP_REASONS,
   DROP_DEVICE_REFUSED,
   DROP_BAD_OFFLOAD,
 ]
@@ -71,30 +85,40 @@ export class Batch {
   readonly #answerBuckets = new TokenBuckets(ORIGINS, ANSWERS_PER_SECOND, ANSWERS_BURST)
   readonly #counters: Float64Array
   readonly #send: (count: number) => void
+  readonly #memory = new PeerMemory()
+  #tables: Tables
+  #nowMs = 0
   #filled = 0
   #scratchAt = SCRATCH_START
-  #nowMs = 0
 
   /** `send` sends the first `count` transmit descriptors and counts what failed in `failures`. */
-  constructor(counters: Float64Array, send: (count: number) => void) {
+  constructor(tables: Tables, counters: Float64Array, send: (count: number) => void) {
     if (counters.length < COUNTER_SLOTS) throw new Error('too few counters')
+    this.#tables = tables
     this.#counters = counters
     this.#send = send
   }
 
+  /** From now on packets are decided by these tables, and by what was learned about the peers. */
+  adopt(tables: Tables, nowMs: number): void {
+    this.#tables = tables
+    this.#memory.apply(tables.peers, nowMs)
+  }
+
   /** Takes `received` descriptors through the path and sends what is to be delivered. `nowMs`: any monotonic clock. */
-  run(received: number, tables: Tables, nowMs: number): void {
+  run(received: number, nowMs: number): void {
     this.#nowMs = nowMs
+    this.#memory.expire(this.#tables.peers, nowMs)
     for (let i = 0; i < received; i++) {
       const at = i * d.RX_WORDS
       const port = this.rx[at + d.RX_PORT]!
-      if (port === d.PORT_UNDERLAY) this.#fromUnderlay(at, tables)
-      else this.#fromTun(at, port, tables)
+      if (port === d.PORT_UNDERLAY) this.#fromUnderlay(at)
+      else this.#fromTun(at, port)
     }
     this.#flush()
   }
 
-  #fromTun(at: number, port: number, tables: Tables): void {
+  #fromTun(at: number, port: number): void {
     const { rx } = this
     const packet = this.#packet
     const flags = rx[at + d.RX_FLAGS]!
@@ -107,26 +131,28 @@ export class Batch {
     packet.checksumOffset = checksum >>> 16
     if (port === d.PORT_HOST) {
       this.#count(FROM_HOST)
-      this.#carryOut(fromHost(packet, tables), HOST, tables)
+      this.#carryOut(fromHost(packet, this.#tables), HOST)
     } else {
       this.#count(FROM_POD)
-      this.#carryOut(fromPod(packet, port, tables), toPod(port), tables)
+      this.#carryOut(fromPod(packet, port, this.#tables), toPod(port))
     }
   }
 
   /** A GRO train is many packets of one sender: each is decided alone. */
-  #fromUnderlay(at: number, tables: Tables): void {
+  #fromUnderlay(at: number): void {
     const { rx } = this
     const packet = this.#packet
     const a = at + d.RX_SRC_ADDR
-    const peer = tables.peers.lookup(rx[a]!, rx[a + 1]!, rx[a + 2]!, rx[a + 3]!)
+    const outerTos = rx[at + d.RX_TOS]!
+    const peer = this.#tables.peers.lookup(rx[a]!, rx[a + 1]!, rx[a + 2]!, rx[a + 3]!)
     const start = rx[at + d.RX_OFFSET]!
     const end = start + rx[at + d.RX_LENGTH]!
     const step = rx[at + d.RX_SEGMENT]! || end - start
     for (let offset = start; offset < end; offset += step) {
       packet.set(offset, Math.min(step, end - offset))
+      packet.outerTos = outerTos
       this.#count(FROM_PEER)
-      this.#carryOut(fromPeer(packet, peer, tables), toPeer(peer), tables)
+      this.#carryOut(fromPeer(packet, peer, this.#tables), toPeer(peer))
     }
   }
 
@@ -136,31 +162,51 @@ export class Batch {
   }
 
   /** `origin` is where the packet came from, as a verdict: answers go back there. */
-  #carryOut(verdict: Verdict, origin: Verdict, tables: Tables): void {
-    if (kindOf(verdict) === DROP) {
+  #carryOut(verdict: Verdict, origin: Verdict): void {
+    const kind = kindOf(verdict)
+    if (kind === DROP) {
       this.#counters[COUNT_DROPS + indexOf(verdict)]!++
-      this.#answer(indexOf(verdict), origin, tables)
-    } else if (this.#packet.fragmentBytes !== 0) this.#fragment(verdict)
+      if (isAnswered(this.#packet, indexOf(verdict), this.#tables)) this.#answer(indexOf(verdict), origin)
+    } else if (kind === ANSWER) this.#answerNeighbour(origin)
+    else if (this.#packet.fragmentBytes !== 0) this.#fragment(verdict)
     else this.#emit(this.#packet, verdict)
   }
 
-  #answer(reason: number, origin: Verdict, tables: Tables): void {
-    if (!isAnswered(this.#packet, reason, tables)) return
-    const party = kindOf(origin) === TO_PEER ? d.MAX_PORTS + indexOf(origin) : portOf(origin)
-    if (!this.#answerBuckets.take(party, this.#nowMs)) return
-    this.#counters[COUNT_ANSWERS]!++
+  #answer(reason: number, origin: Verdict): void {
+    if (!this.#mayAnswer(origin)) return
     const made = this.#made
-    made.at = this.#reserve(ANSWER_BYTES)
-    answer(this.#packet, reason, tables, made)
-    if (kindOf(origin) === TO_PEER) encapsulate(made, indexOf(origin), tables)
+    made.at = this.#reserve(ANSWER_BYTES, 1)
+    answer(this.#packet, reason, this.#tables, made)
+    if (kindOf(origin) === TO_PEER) encapsulate(made, indexOf(origin), this.#tables)
     this.#emit(made, origin)
+    this.#counters[COUNT_ANSWERS]!++
+  }
+
+  /** The one who asks for our MAC says its own, as the frame's source: the answer goes there, and all that follows. */
+  #answerNeighbour(origin: Verdict): void {
+    if (!this.#mayAnswer(origin)) return
+    const { view, at } = this.#packet
+    const frame = at - ethernet.HEADER_LEN
+    const peer = indexOf(origin)
+    this.#memory.learnMac(this.#tables.peers, peer, ethernet.srcAddrHigh(view, frame), ethernet.srcAddrLow(view, frame))
+    const made = this.#made
+    made.at = this.#reserve(NEIGHBOUR_ANSWER_BYTES, 1)
+    answerNeighbour(this.#packet, this.#tables, made)
+    encapsulate(made, peer, this.#tables)
+    this.#emit(made, origin)
+  }
+
+  /** How often the node speaks to one pod, to the host, to one peer. */
+  #mayAnswer(origin: Verdict): boolean {
+    const party = kindOf(origin) === TO_PEER ? d.MAX_PORTS + indexOf(origin) : portOf(origin)
+    return this.#answerBuckets.take(party, this.#nowMs)
   }
 
   #fragment(verdict: Verdict): void {
     const packet = this.#packet
     const made = this.#made
     finishChecksum(packet)
-    made.at = this.#reserve(fragmentsBytes(packet))
+    made.at = this.#reserve(fragmentsBytes(packet), MAX_FRAGMENTS)
     for (let done = 0; done < ipPayloadBytes(packet); ) {
       done = cut(packet, done, made)
       this.#emit(made, verdict)
@@ -168,9 +214,10 @@ export class Batch {
     }
   }
 
-  /** Where `bytes` bytes and their headroom may be written; what waits is sent first where there is no room. */
-  #reserve(bytes: number): number {
-    if (this.#scratchAt + HEADROOM + bytes > SCRATCH_END) this.#flush()
+  /** Where `bytes` bytes and their headroom may be written; what waits is sent first where there is no room for them. */
+  #reserve(bytes: number, descriptors: number): number {
+    const full = this.#scratchAt + HEADROOM + bytes > SCRATCH_END || this.#filled + descriptors > TX_DESCRIPTORS
+    if (full) this.#flush()
     const at = this.#scratchAt + HEADROOM
     this.#scratchAt = at + bytes
     return at
@@ -189,6 +236,7 @@ export class Batch {
     tx[at + d.TX_PEER] = toPeer ? indexOf(verdict) : 0
     tx[at + d.TX_L4] = packet.l4 === 0 || packet.isFragment ? 0 : (packet.l4 - packet.at) | (packet.protocol << 16)
     tx[at + d.TX_HASH] = toPeer ? flowHash(packet) : 0
+    tx[at + d.TX_TOS] = toPeer ? packet.outerTos : 0
     if (++this.#filled === TX_DESCRIPTORS) this.#flush()
   }
 
@@ -197,12 +245,21 @@ export class Batch {
     if (this.#filled === 0) return
     this.#send(this.#filled)
     this.#filled = 0
-    for (let i = 0; i < d.FAIL_WORDS; i++) {
-      const failed = this.failures[i]!
+    this.#takeFailures()
+  }
+
+  #takeFailures(): void {
+    const { failures } = this
+    for (let i = 0; i < FAILURE_REASONS.length; i++) {
+      const failed = failures[i]!
       if (failed === 0) continue
       this.#counters[COUNT_DROPS + FAILURE_REASONS[i]!]! += failed
-      this.failures[i] = 0
+      failures[i] = 0
     }
+    const peer = failures[d.FAIL_MTU_PEER]! - 1
+    if (peer === -1) return
+    this.#memory.learnMtu(this.#tables.peers, peer, failures[d.FAIL_MTU_BYTES]!, this.#nowMs)
+    failures[d.FAIL_MTU_PEER] = 0
   }
 }
 

@@ -63,8 +63,7 @@ export class DataPlane implements PodPorts {
   /** Resolves once packets flow. The descriptors belong to the data plane from then on. */
   static async start(options: DataPlaneOptions): Promise<DataPlane> {
     const plane = new DataPlane(options)
-    plane.#spawn()
-    await plane.#publish()
+    await plane.#acknowledged(plane.#spawn())
     return plane
   }
 
@@ -125,7 +124,8 @@ export class DataPlane implements PodPorts {
     for (const fd of [hostFd, underlayFd, ...senderFds, ...pods, this.#eventFd]) closeFd(fd)
   }
 
-  #spawn(): void {
+  /** Answers the generation that the new worker begins with. */
+  #spawn(): number {
     const { underlayFd, senderFds } = this.#options
     const workerData: WorkerStart = {
       control: this.#control,
@@ -133,6 +133,7 @@ export class DataPlane implements PodPorts {
       underlayFd,
       senderFds,
       eventFd: this.#eventFd,
+      state: this.#nextState(),
     }
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { name: 'polder-dataplane', workerData })
     worker.on('error', (error) => this.#log.error({ err: error }, 'the data-path worker failed'))
@@ -143,27 +144,32 @@ export class DataPlane implements PodPorts {
       setTimeout(() => {
         if (this.#stopping) return
         this.#spawn()
-        this.#publish().catch((error) => this.#log.error({ err: error }, 'the new worker took no tables'))
       }, RESPAWN_DELAY_MS)
     })
     this.#worker = worker
+    return workerData.state.generation
   }
 
   /** Posts the whole state as the next generation and waits until the worker works by it, or by a later one. */
   async #publish(): Promise<void> {
+    const state = this.#nextState()
+    this.#worker?.postMessage(state)
+    signalEvent(this.#eventFd)
+    await this.#acknowledged(state.generation)
+  }
+
+  #nextState(): WorkerState {
     const pods: PodEntry[] = [...this.#pods].map(([port, { addresses }]) => ({ port, addresses }))
-    const generation = Atomics.load(this.#control, GENERATION) + 1
-    const state: WorkerState = {
+    const podPorts = [...this.#pods].map(([port, { fd }]): [number, number] => [port, fd])
+    const generation = Atomics.add(this.#control, GENERATION, 1) + 1
+    return {
       generation,
       tables: buildTables({ ...this.#surroundings, pods }),
-      ports: [
-        [PORT_HOST, this.#options.hostFd],
-        ...[...this.#pods].map(([port, { fd }]): [number, number] => [port, fd]),
-      ],
+      ports: [[PORT_HOST, this.#options.hostFd], ...podPorts],
     }
-    this.#worker?.postMessage(state)
-    Atomics.store(this.#control, GENERATION, generation)
-    signalEvent(this.#eventFd)
+  }
+
+  async #acknowledged(generation: number): Promise<void> {
     for (;;) {
       const acknowledged = Atomics.load(this.#control, ACKNOWLEDGED)
       if (acknowledged >= generation) return

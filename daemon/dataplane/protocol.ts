@@ -38,4 +38,6 @@ export interface WorkerStart {
   underlayFd: number
   senderFds: number[]
   eventFd: number
+  /** What to begin with; later states come as messages. */
+  state: WorkerState
 }

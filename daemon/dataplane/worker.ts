@@ -7,7 +7,7 @@
  * themselves: new state is fetched with receiveMessageOnPort when the generation says that there is some.
  */
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
-import { openTables, type Tables } from '../../packet/tables/tables.ts'
+import { openTables } from '../../packet/tables/tables.ts'
 import { PORT_EVENT, PORT_UNDERLAY } from '../nic/descriptors.ts'
 import {
   type DataplaneHandle,
@@ -25,25 +25,17 @@ const IDLE_MS = 10_000
 
 function breathe(start: WorkerStart): void {
   const { control } = start
-  const batch = new Batch(start.counters, (count) => dataplaneSend(plane, count))
+  const batch = new Batch(openTables(start.state.tables), start.counters, (count) => dataplaneSend(plane, count))
   const plane = dataplaneCreate(batch.arena, batch.rx, batch.tx, batch.failures, Int32Array.from(start.senderFds))
-  dataplaneSetPort(plane, PORT_EVENT, start.eventFd)
-
   const ports = new Map<number, number>()
-  let generation = 0
-  let tables: Tables | undefined
+  let generation = adopt(plane, batch, start.state, ports, control)
+  dataplaneSetPort(plane, PORT_EVENT, start.eventFd)
+  dataplaneSetPort(plane, PORT_UNDERLAY, start.underlayFd)
   while (Atomics.load(control, STOP) === 0) {
     const received = dataplaneReceive(plane, IDLE_MS)
     const state = Atomics.load(control, GENERATION) === generation ? undefined : newestState()
-    if (state !== undefined) {
-      if (tables === undefined) dataplaneSetPort(plane, PORT_UNDERLAY, start.underlayFd)
-      tables = adopt(plane, state, ports)
-      generation = state.generation
-      Atomics.store(control, ACKNOWLEDGED, generation)
-      Atomics.notify(control, ACKNOWLEDGED)
-    }
-    // Before the first tables only the event is watched, so nothing can have been received.
-    if (tables !== undefined) batch.run(received, tables, performance.now())
+    if (state !== undefined) generation = adopt(plane, batch, state, ports, control)
+    batch.run(received, performance.now())
   }
 }
 
@@ -55,8 +47,14 @@ function newestState(): WorkerState | undefined {
   return newest
 }
 
-/** Watches the ports that are new, forgets those that are gone, and opens the tables. */
-function adopt(plane: DataplaneHandle, state: WorkerState, ports: Map<number, number>): Tables {
+/** Watches the ports that are new, forgets those that are gone, works by the new tables, and says so. */
+function adopt(
+  plane: DataplaneHandle,
+  batch: Batch,
+  state: WorkerState,
+  ports: Map<number, number>,
+  control: Int32Array,
+): number {
   const wanted = new Map(state.ports)
   for (const [port, fd] of ports) {
     if (wanted.get(port) === fd) continue
@@ -70,7 +68,10 @@ function adopt(plane: DataplaneHandle, state: WorkerState, ports: Map<number, nu
   }
   const tables = openTables(state.tables)
   dataplaneSetPeers(plane, tables.peers.endpoints(), tables.peers.size)
-  return tables
+  batch.adopt(tables, performance.now())
+  Atomics.store(control, ACKNOWLEDGED, state.generation)
+  Atomics.notify(control, ACKNOWLEDGED)
+  return state.generation
 }
 
 breathe(workerData as WorkerStart)

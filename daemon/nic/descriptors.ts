@@ -15,7 +15,8 @@ export const RX_FLAGS = 4
 export const RX_GSO_SIZE = 5
 /** Checksum start, and offset << 16, counted from the IP header. */
 export const RX_CSUM = 6
-export const RX_SRC_PORT = 7
+/** The outer TOS or traffic class; 0 from a TUN. */
+export const RX_TOS = 7
 /** Four words: the underlay address it came from. */
 export const RX_SRC_ADDR = 8
 export const RX_WORDS = 12
@@ -31,6 +32,8 @@ export const TX_PEER = 6
 /** Offset of the transport header from the IP header, and protocol << 16; 0: an opaque packet. */
 export const TX_L4 = 7
 export const TX_HASH = 8
+/** The outer TOS or traffic class. */
+export const TX_TOS = 9
 export const TX_WORDS = 10
 
 // Ports that are no pods.
@@ -48,4 +51,7 @@ export const FAIL_TOO_BIG = 1
 export const FAIL_UNREACHABLE = 2
 export const FAIL_DEVICE = 3
 export const FAIL_MALFORMED = 4
-export const FAIL_WORDS = 5
+/** A path's MTU was found to be smaller: the peer's index + 1 (0: none), and the outer MTU in bytes (0: unknown). */
+export const FAIL_MTU_PEER = 5
+export const FAIL_MTU_BYTES = 6
+export const FAIL_WORDS = 7

@@ -19,10 +19,11 @@ export interface DataplaneHandle {
 
 interface Addon {
   openTun(netnsFd: number, name: string): number
-  openNetlink(netnsFd: number, groups: number): number
+  openNetlink(netnsFd: number, groups: number, protocol: number): number
   sendMessage(fd: number, bytes: Uint8Array): number
   receiveMessage(fd: number, into: Uint8Array): number
   openUnderlay(address: Uint8Array, port: number, receives: number): number
+  probeOffloads(tunFd: number): number
   openEvent(): number
   signalEvent(fd: number): void
   closeFd(fd: number): void
@@ -60,13 +61,22 @@ const addon = load()
  * segmentation offloads; packets carry a 10-byte virtio_net_hdr in front.
  */
 export const openTun = addon.openTun
-/** A NETLINK_ROUTE socket in that namespace, subscribed to `groups` (a bit mask), receiving with a time-out of 2 s. */
-export const openNetlink = addon.openNetlink
+export const NETLINK_ROUTE = 0
+export const NETLINK_NETFILTER = 12
+/** A netlink socket in that namespace, subscribed to `groups` (a bit mask), receiving with a time-out of 2 s. */
+export const openNetlink = (netnsFd: number, groups: number, protocol = NETLINK_ROUTE): number =>
+  addon.openNetlink(netnsFd, groups, protocol)
 export const sendMessage = addon.sendMessage
 /** Resolves to the message's real length, also where it did not fit and was cut. */
 export const receiveMessage = addon.receiveMessage
 /** A UDP socket bound to `address` (4 or 16 bytes) and `port` (0: any), don't-fragment set; `receives` 1 asks for UDP GRO. */
 export const openUnderlay = addon.openUnderlay
+/** What probeOffloads finds, as bits: datagrams sent in trains, received in trains, and trains through a TUN. */
+export const OFFLOAD_UDP_SEGMENT = 1
+export const OFFLOAD_UDP_GRO = 2
+export const OFFLOAD_TUN_USO = 4
+/** Asks the kernel; `tunFd` is a TUN opened here, and keeps its settings. */
+export const probeOffloads = addon.probeOffloads
 export const openEvent = addon.openEvent
 export const signalEvent = addon.signalEvent
 export const closeFd = addon.closeFd

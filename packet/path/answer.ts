@@ -53,6 +53,7 @@ export function answer(packet: Packet, reason: number, tables: Tables, out: Pack
   if (packet.family === 4) answer4(packet, kind, tables, tables.gateway4!, out)
   else answer6(packet, kind, tables, tables.gateway6!, out)
   out.family = packet.family
+  out.tos = ANSWER_DSCP << 2
   out.l4 = 0
 }
 

@@ -56,7 +56,7 @@ export function cut(packet: Packet, done: number, out: Packet): number {
   return done + size
 }
 
-/** Addresses and protocol, which choose the way of every piece; a fragment's transport is not looked at. */
+/** Addresses, protocol and TOS, which choose the way of every piece; a fragment's transport is not looked at. */
 function copyFlow(packet: Packet, out: Packet): void {
   out.family = packet.family
   out.src3 = packet.src3
@@ -64,6 +64,8 @@ function copyFlow(packet: Packet, out: Packet): void {
   out.src2 = out.dst2 = packet.src2
   out.src0 = out.src1 = out.dst0 = out.dst1 = 0
   out.protocol = packet.protocol
+  out.tos = packet.tos
+  out.outerTos = packet.outerTos
   out.isFragment = true
   out.l4 = 0
 }

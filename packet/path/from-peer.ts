@@ -7,6 +7,7 @@ import * as vxlan from '../formats/vxlan.ts'
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import {
+  DROP_CONGESTION,
   DROP_MALFORMED_VXLAN,
   DROP_NO_TRANSIT,
   DROP_NOT_IP,
@@ -14,22 +15,29 @@ import {
   DROP_UNKNOWN_PEER,
   DROP_WRONG_VNI,
 } from './drop-reason.ts'
+import { lostToCongestion } from './ecn.ts'
 import { guardPeer } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
+import { asksForUs } from './neighbour.ts'
+import { recoverOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DROP, drop, kindOf, TO_PEER, type Verdict, WORLD } from './verdict.ts'
+import { DROP, drop, kindOf, NEIGHBOUR, TO_PEER, type Verdict, WORLD } from './verdict.ts'
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
 export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict {
   if (peer === -1) return drop(DROP_UNKNOWN_PEER)
 
-  const opened = decapsulate(packet, tables)
-  if (opened !== 0) return drop(opened)
+  const unopened = decapsulate(packet, tables)
+  if (unopened !== 0) return drop(unopened)
+  if (asksForUs(packet, tables)) return NEIGHBOUR
+  if (!carriesIp(packet)) return drop(DROP_NOT_IP)
 
   const malformed = parse(packet)
   if (malformed !== 0) return drop(malformed)
+  if (lostToCongestion(packet)) return drop(DROP_CONGESTION)
+  if (tables.peers.isForeign(peer)) recoverOffload(packet, tables.mtuBytes)
 
   const refused = guardPeer(packet, peer, tables)
   if (refused !== 0) return drop(refused)
@@ -53,8 +61,11 @@ function decapsulate(packet: Packet, tables: Tables): number {
   const frame = at + vxlan.HEADER_LEN
   if (!vxlan.check(view, at, end) || !ethernet.check(view, frame, end)) return DROP_MALFORMED_VXLAN
   if (vxlan.vni(view, at) !== tables.vni) return DROP_WRONG_VNI
-  const type = ethernet.etherType(view, frame)
-  if (type !== ethernet.ETHERTYPE_IPV4 && type !== ethernet.ETHERTYPE_IPV6) return DROP_NOT_IP
   packet.at = at + ENCAPSULATION_BYTES
   return 0
+}
+
+function carriesIp({ view, at }: Packet): boolean {
+  const type = ethernet.etherType(view, at - ethernet.HEADER_LEN)
+  return type === ethernet.ETHERTYPE_IPV4 || type === ethernet.ETHERTYPE_IPV6
 }

@@ -36,6 +36,7 @@ function parseIpv4(packet: Packet): number {
   packet.src2 = packet.dst2 = 0xffff
   packet.src3 = ipv4.srcAddr(view, at)
   packet.dst3 = ipv4.dstAddr(view, at)
+  packet.tos = ipv4.typeOfService(view, at)
   packet.ttl = ipv4.ttl(view, at)
   packet.isFragment = ipv4.isFragment(view, at)
   return parseTransport(
@@ -60,6 +61,7 @@ function parseIpv6(packet: Packet): number {
   packet.dst1 = ipv6.dstAddrWord(view, at, 1)
   packet.dst2 = ipv6.dstAddrWord(view, at, 2)
   packet.dst3 = ipv6.dstAddrWord(view, at, 3)
+  packet.tos = ipv6.trafficClass(view, at)
   packet.ttl = ipv6.hopLimit(view, at)
   packet.isFragment = upper.fragmentOffset !== 0 || upper.moreFragments
   return parseTransport(packet, upper.protocol, upper.offset, upper.fragmentOffset)

@@ -1,13 +1,15 @@
 /**
  * What becomes of a packet, as one number, so that deciding allocates nothing: the kind in the high byte, the pod's
- * port, the peer's index or the drop reason below it.
+ * port, the peer's index or the drop reason below it. (A dropped packet may be answered too: see drop-reason.ts.)
  */
 export const TO_POD = 1
 export const TO_PEER = 2
 export const TO_HOST = 3
 export const DROP = 4
+/** Taken in by the node itself, which answers. */
+export const ANSWER = 5
 
-export type VerdictKind = typeof TO_POD | typeof TO_PEER | typeof TO_HOST | typeof DROP
+export type VerdictKind = typeof TO_POD | typeof TO_PEER | typeof TO_HOST | typeof DROP | typeof ANSWER
 export type Verdict = number
 
 const KIND_SHIFT = 24
@@ -17,6 +19,9 @@ const INDEX_MASK = 0xffffff
 export const HOST: Verdict = TO_HOST << KIND_SHIFT
 /** Through the host to whatever lies beyond: the host's routes decide. Open to this node's pods only. */
 export const WORLD: Verdict = (TO_HOST << KIND_SHIFT) | 1
+
+/** A question for the node's own link-layer address (neighbour.ts). */
+export const NEIGHBOUR: Verdict = ANSWER << KIND_SHIFT
 
 export function toPod(port: number): Verdict {
   return (TO_POD << KIND_SHIFT) | port

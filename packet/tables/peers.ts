@@ -2,8 +2,9 @@
  * The other nodes: where they are on the underlay, what fits through to them, and the header that goes before every
  * packet to them. Peers are numbered; routes name them by number.
  *
- * Layout in 32-bit words, PEER_WORDS a peer: underlay address (4), UDP port, MTU, encapsulation (5 words: VXLAN header,
- * destination and source MAC; the ethertype follows by family).
+ * Layout in 32-bit words, PEER_WORDS a peer: underlay address (4), UDP port, MTU as configured and as the path allows,
+ * whether it is foreign, encapsulation (5 words: VXLAN header, destination and source MAC; the ethertype follows by
+ * family). The path's MTU and the MAC are also written by the data path, as it learns them.
  */
 import { formatAddress, parseAddress } from '../address.ts'
 import { AddressMap } from './address-map.ts'
@@ -15,6 +16,8 @@ export interface PeerEntry {
   readonly mtuBytes: number
   /** `02:50:…` */
   readonly vtepMac: string
+  /** A kernel VXLAN device, say: one that may leave offload state in what it sends (offload.ts). */
+  readonly foreign: boolean
 }
 
 export interface Vtep {
@@ -27,10 +30,12 @@ export interface PeerBuffers {
   readonly byAddress: SharedArrayBuffer
 }
 
-export const PEER_WORDS = 11
+export const PEER_WORDS = 13
 const PORT = 4
 const MTU = 5
-const ENCAPSULATION = 6
+const PATH_MTU = 6
+const FOREIGN = 7
+const ENCAPSULATION = 8
 
 /** VXLAN flags with the I bit: a VNI is present (RFC 7348, 5). */
 const VXLAN_FLAGS = 0x08000000
@@ -40,6 +45,12 @@ function macBytes(mac: string): number[] {
   if (bytes.length !== 6 || bytes.some((byte) => !(byte >= 0 && byte <= 255)))
     throw new Error(`${mac} is no MAC address`)
   return bytes
+}
+
+/** A MAC as tables and packets have it: the first 16 bits, and the other 32 as a signed word. */
+export function macWords(mac: string): { macHigh: number; macLow: number } {
+  const [a, b, c, d, e, f] = macBytes(mac) as [number, number, number, number, number, number]
+  return { macHigh: (a << 8) | b, macLow: (c << 24) | (d << 16) | (e << 8) | f }
 }
 
 export class PeerTable {
@@ -59,7 +70,8 @@ export class PeerTable {
       const at = index * PEER_WORDS
       words.set(byAddress[index]!.words, at)
       words[at + PORT] = peer.port
-      words[at + MTU] = peer.mtuBytes
+      words[at + MTU] = words[at + PATH_MTU] = peer.mtuBytes
+      words[at + FOREIGN] = peer.foreign ? 1 : 0
       const header = new DataView(new ArrayBuffer(20))
       header.setUint32(0, VXLAN_FLAGS)
       header.setUint32(4, own.vni << 8)
@@ -79,7 +91,24 @@ export class PeerTable {
   }
 
   mtuBytes(peer: number): number {
-    return this.#words[peer * PEER_WORDS + MTU]!
+    return this.#words[peer * PEER_WORDS + PATH_MTU]!
+  }
+
+  isForeign(peer: number): boolean {
+    return this.#words[peer * PEER_WORDS + FOREIGN] === 1
+  }
+
+  /** The path to the peer takes only so much; it never takes more than is configured. */
+  setPathMtu(peer: number, mtuBytes: number): void {
+    const at = peer * PEER_WORDS
+    this.#words[at + PATH_MTU] = Math.min(mtuBytes, this.#words[at + MTU]!)
+  }
+
+  /** The MAC that frames to this peer are addressed to: the first 16 bits, and the other 32. */
+  setMac(peer: number, high: number, low: number): void {
+    const at = peer * PEER_WORDS + ENCAPSULATION
+    this.#words[at + 2] = (high << 16) | (low >>> 16)
+    this.#words[at + 3] = (low << 16) | (this.#words[at + 3]! & 0xffff)
   }
 
   /** Word `i` (0..4) of the 20 bytes before the ethertype. */

@@ -3,7 +3,7 @@
  * builds the buffers, the worker wraps them; neither copies.
  */
 import { type AddressWords, parseAddress } from '../address.ts'
-import { type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
+import { macWords, type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
 import { type PodEntry, PodTable } from './pods.ts'
 import { type RouteBuffers, type RouteEntry, RouteTable } from './routes.ts'
 
@@ -16,6 +16,8 @@ export interface NetworkState {
   readonly mtuBytes: number
   /** The node's own addresses in the pod network, at most one a family: its answers come from there. */
   readonly gateways: readonly string[]
+  /** Whether the outer header takes over the DSCP of the packet inside. ECN always does (RFC 6040). */
+  readonly copyDscp: boolean
 }
 
 export interface TableBuffers {
@@ -26,16 +28,16 @@ export interface TableBuffers {
   readonly mtuBytes: number
   readonly gateway4: AddressWords | undefined
   readonly gateway6: AddressWords | undefined
+  /** The node's own MAC on the overlay: the first 16 bits, and the other 32. */
+  readonly macHigh: number
+  readonly macLow: number
+  readonly copyDscp: boolean
 }
 
-export interface Tables {
+export type Tables = Omit<TableBuffers, 'pods' | 'routes' | 'peers'> & {
   readonly pods: PodTable
   readonly routes: RouteTable
   readonly peers: PeerTable
-  readonly vni: number
-  readonly mtuBytes: number
-  readonly gateway4: AddressWords | undefined
-  readonly gateway6: AddressWords | undefined
 }
 
 export function buildTables(state: NetworkState): TableBuffers {
@@ -47,6 +49,8 @@ export function buildTables(state: NetworkState): TableBuffers {
     mtuBytes: state.mtuBytes,
     gateway4: gatewayWords(state, (address) => !address.includes(':')),
     gateway6: gatewayWords(state, (address) => address.includes(':')),
+    ...macWords(state.vtep.mac),
+    copyDscp: state.copyDscp,
   }
 }
 

@@ -120,7 +120,7 @@ it('loses nothing, adds nothing, and keeps the order of every flow', () => {
         return gsoSizeBytes > 0 ? segmentNaively(bytes, gsoSizeBytes) : [bytes]
       })
       expect(byFlow(seen)).toEqual(byFlow(packets))
-      expect([...failures]).toEqual([0, 0, 0, 0, 0])
+      expect(failures.some(Boolean)).toBe(false)
     }),
     { numRuns: 1000 },
   )

@@ -107,7 +107,7 @@ it('cuts super-packets as the naive model does, whatever stands in their headers
       })
       const expected = inputs.flatMap(({ bytes, gsoSizeBytes }) => segmentNaively(bytes, gsoSizeBytes || bytes.length))
       expect(await send(inputs, expected.length)).toEqual(expected)
-      expect([...failures]).toEqual([0, 0, 0, 0, 0])
+      expect(failures.some(Boolean)).toBe(false)
     }),
     { numRuns: 200 },
   )

@@ -15,7 +15,7 @@ const ENVELOPE = Uint8Array.from([8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 2, 0
 
 const tables = twoNodes()
 const counters = new Float64Array(COUNTER_SLOTS)
-const batch = new Batch(counters, () => {})
+const batch = new Batch(tables, counters, () => {})
 
 const inputs: { port: number; bytes: Uint8Array }[] = [
   { port: POD_A, bytes: buildBytes('udp 10.244.1.5:1000 > 10.244.2.9:53 payload 64') },
@@ -42,7 +42,7 @@ let nowMs = 0
 function turn(): void {
   // The path rewrites what it delivers: every turn begins with fresh bytes.
   for (let i = 0; i < inputs.length; i++) batch.arena.set(inputs[i]!.bytes, i * d.SLOT_BYTES + OFFSET)
-  batch.run(inputs.length, tables, nowMs++)
+  batch.run(inputs.length, nowMs++)
 }
 
 const turns = Math.ceil(PACKETS / inputs.length)

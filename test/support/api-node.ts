@@ -46,7 +46,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
   const store = await FolderStore.open({ folder: path.join(scratch, 'cluster'), log, ...RANGES })
   const runtime = new LocalRuntime(scratch)
   const attachments: Attachment[] = []
-  const counters: Counters = { entrances: [], drops: [] }
+  const counters: Counters = { entrances: [], drops: [], answers: 0 }
   const cniCalls: string[] = []
   const socket = path.join(scratch, name, 'polderd.sock')
   const api = createApi({

@@ -14,6 +14,13 @@ import type { Pod } from '../../daemon/cluster/objects.ts'
 const RANGES = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
 const WAIT_MS_MAX = 5000
 
+export interface StoreProcess {
+  pid: number
+  ranges: string[]
+  bound: boolean
+  end(signal: NodeJS.Signals): Promise<void>
+}
+
 export class ClusterFolder {
   readonly path = mkdtempSync(join(tmpdir(), 'polder-cluster-'))
   readonly warnings: string[] = []
@@ -34,18 +41,20 @@ export class ClusterFolder {
   }
 
   /** Runs store-process.ts; resolves to what it answers. It lives on until end() or the test's end. */
-  async run(...argv: string[]): Promise<{ answer: unknown; pid: number; end(signal?: NodeJS.Signals): Promise<void> }> {
+  async run(...argv: string[]): Promise<StoreProcess> {
     const script = fileURLToPath(new URL('store-process.ts', import.meta.url))
     const child = spawn(process.execPath, [script, this.path, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#processes.push(child)
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     const lines = createInterface(child.stdout)
     const { value } = await lines[Symbol.asyncIterator]().next()
-    const end = (signal: NodeJS.Signals = 'SIGTERM') => {
+    const end = (signal: NodeJS.Signals) => {
       child.kill(signal)
       return exited
     }
-    return { answer: JSON.parse(value ?? '"died"'), pid: child.pid!, end }
+    const answer = JSON.parse(value ?? '{"error": "no answer"}')
+    if ('error' in answer) throw new Error(answer.error)
+    return { pid: child.pid!, end, ...answer }
   }
 
   async remove(): Promise<void> {
@@ -56,10 +65,10 @@ export class ClusterFolder {
 }
 
 /** Resolves to how long it took until `condition` held, in milliseconds. */
-export async function until(condition: () => boolean, what = 'the condition'): Promise<number> {
+export async function until(condition: () => boolean, what = 'the condition', mostMs = WAIT_MS_MAX): Promise<number> {
   const start = performance.now()
   while (!condition()) {
-    if (performance.now() - start > WAIT_MS_MAX) throw new Error(`${what} did not come true in ${WAIT_MS_MAX} ms`)
+    if (performance.now() - start > mostMs) throw new Error(`${what} did not come true in ${mostMs} ms`)
     await new Promise((resolve) => setTimeout(resolve, 1))
   }
   return performance.now() - start

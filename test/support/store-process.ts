@@ -1,17 +1,18 @@
 /**
- * A process with a folder store of its own, for cluster-folder.ts: `FOLDER claim NODE` or `FOLDER bind POD NODE`. Prints
- * one line of JSON, the answer or `{error}`, and then holds what it has until it is killed.
+ * A process with a folder store of its own, for cluster-folder.ts: `FOLDER NODE [POD]` claims a node and, where a pod is
+ * named, tries to bind it to this node. Prints one line of JSON, `{ranges, bound}` or `{error}`, and then holds what it
+ * has until it is killed.
  */
 import { FolderStore } from '../../daemon/cluster/folder/folder-store.ts'
 
-const [folder = '', verb, name = '', nodeName = ''] = process.argv.slice(2)
+const [folder = '', nodeName = '', podName] = process.argv.slice(2)
 const ranges = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
 const store = await FolderStore.open({ ...ranges, folder, log: { warn: () => {}, info: () => {} } })
 
 async function answer(): Promise<unknown> {
-  if (verb === 'claim') return (await store.claimNode(name)).spec.podCIDRs
-  const pod = store.get('Pod', name, 'default')
-  return pod !== undefined && (await store.bind(pod, nodeName))
+  const { podCIDRs } = (await store.claimNode(nodeName)).spec
+  const pod = podName === undefined ? undefined : store.get('Pod', podName, 'default')
+  return { ranges: podCIDRs, bound: pod !== undefined && (await store.bind(pod, nodeName)) }
 }
 
 const result = await answer().catch((error: Error) => ({ error: error.message }))

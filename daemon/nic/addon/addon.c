@@ -83,6 +83,7 @@ NAPI_MODULE_INIT() {
       {"sendMessage", send_message},
       {"receiveMessage", receive_message},
       {"openUnderlay", open_underlay},
+      {"probeOffloads", probe_offloads},
       {"openEvent", open_event},
       {"signalEvent", signal_event},
       {"closeFd", close_fd},

@@ -24,6 +24,7 @@ FUNCTION(open_netlink);
 FUNCTION(send_message);
 FUNCTION(receive_message);
 FUNCTION(open_underlay);
+FUNCTION(probe_offloads);
 FUNCTION(open_event);
 FUNCTION(signal_event);
 FUNCTION(close_fd);

@@ -86,15 +86,16 @@ napi_value open_tun(napi_env env, napi_callback_info info) {
   return fd < 0 ? throw_errno(env, errno, "open the TUN device") : int_result(env, fd);
 }
 
-/* openNetlink(netnsFd, groups) -> fd */
+/* openNetlink(netnsFd, groups, protocol) -> fd */
 napi_value open_netlink(napi_env env, napi_callback_info info) {
-  napi_value argv[2];
-  int32_t netns, groups;
-  if (!arguments(env, info, 2, argv) || !int_argument(env, argv[0], &netns) || !int_argument(env, argv[1], &groups))
+  napi_value argv[3];
+  int32_t netns, groups, protocol;
+  if (!arguments(env, info, 3, argv) || !int_argument(env, argv[0], &netns) || !int_argument(env, argv[1], &groups) ||
+      !int_argument(env, argv[2], &protocol))
     return NULL;
   int back = enter(netns);
   if (back == -2) return throw_errno(env, errno, "enter the network namespace");
-  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
   leave(back);
   if (fd < 0) return throw_errno(env, errno, "open a netlink socket");
   struct sockaddr_nl local = {.nl_family = AF_NETLINK, .nl_groups = (unsigned)groups};
@@ -162,7 +163,12 @@ napi_value open_underlay(napi_env env, napi_callback_info info) {
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover, sizeof discover);
   }
-  if (receives) setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+  if (receives) {
+    setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+    /* The outer TOS carries congestion marks that belong to the packet inside (RFC 6040). */
+    if (v4) setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof on);
+    else setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
+  }
   struct sockaddr_in local4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
   struct sockaddr_in6 local6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
   memcpy(v4 ? (void *)&local4.sin_addr : (void *)&local6.sin6_addr, address, length);
@@ -171,6 +177,24 @@ napi_value open_underlay(napi_env env, napi_callback_info info) {
   int error = errno;
   close(fd);
   return throw_errno(env, error, "bind the underlay socket");
+}
+
+/*
+ * probeOffloads(tunFd) -> what this kernel takes over: bit 0 sends many datagrams in one call (UDP_SEGMENT), bit 1
+ * receives them so (UDP_GRO), bit 2 takes such trains from and to a TUN (USO). A TUN keeps what it was opened with.
+ */
+napi_value probe_offloads(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int32_t tun;
+  if (!arguments(env, info, 1, argv) || !int_argument(env, argv[0], &tun)) return NULL;
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), bytes = 1200, on = 1, found = 0;
+  if (fd < 0) return throw_errno(env, errno, "open a UDP socket");
+  if (setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &bytes, sizeof bytes) == 0) found |= 1;
+  if (setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on) == 0) found |= 2;
+  close(fd);
+  unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6;
+  if (ioctl(tun, TUNSETOFFLOAD, offloads) == 0) found |= 4;
+  return int_result(env, found);
 }
 
 /* openEvent() -> fd: what main rings to wake the worker out of its wait */

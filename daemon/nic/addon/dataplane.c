@@ -136,18 +136,16 @@ static unsigned receive_tun(struct dataplane *plane, int port, unsigned filled) 
   return filled - first;
 }
 
-/* Where an underlay datagram came from: four words, IPv4 mapped into IPv6, and the UDP port. */
+/* Where an underlay datagram came from: four words, IPv4 mapped into IPv6. */
 static void source(int32_t *descriptor, const struct sockaddr_storage *from) {
   const struct sockaddr_in *v4 = (const void *)from;
   const struct sockaddr_in6 *v6 = (const void *)from;
   if (from->ss_family == AF_INET) {
-    descriptor[RX_SRC_PORT] = ntohs(v4->sin_port);
     descriptor[RX_SRC_ADDR] = descriptor[RX_SRC_ADDR + 1] = 0;
     descriptor[RX_SRC_ADDR + 2] = 0xffff;
     descriptor[RX_SRC_ADDR + 3] = (int32_t)ntohl(v4->sin_addr.s_addr);
     return;
   }
-  descriptor[RX_SRC_PORT] = ntohs(v6->sin6_port);
   for (int w = 0; w < 4; w++) descriptor[RX_SRC_ADDR + w] = (int32_t)load32(v6->sin6_addr.s6_addr + w * 4);
 }
 
@@ -157,7 +155,7 @@ static unsigned receive_underlay(struct dataplane *plane, unsigned filled) {
   struct iovec vectors[UNDERLAY_MESSAGES];
   struct sockaddr_storage from[UNDERLAY_MESSAGES];
   union {
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[2 * CMSG_SPACE(sizeof(int))];
     struct cmsghdr align;
   } control[UNDERLAY_MESSAGES];
   unsigned want = plane->slots - filled < UNDERLAY_MESSAGES ? plane->slots - filled : UNDERLAY_MESSAGES;
@@ -174,9 +172,12 @@ static unsigned receive_underlay(struct dataplane *plane, unsigned filled) {
     descriptor[RX_PORT] = PORT_UNDERLAY;
     descriptor[RX_OFFSET] = (int32_t)((uint8_t *)vectors[i].iov_base - plane->arena);
     descriptor[RX_LENGTH] = (int32_t)messages[i].msg_len;
-    descriptor[RX_SEGMENT] = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&messages[i].msg_hdr); c; c = CMSG_NXTHDR(&messages[i].msg_hdr, c))
+    descriptor[RX_SEGMENT] = descriptor[RX_TOS] = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&messages[i].msg_hdr); c; c = CMSG_NXTHDR(&messages[i].msg_hdr, c)) {
       if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) memcpy(&descriptor[RX_SEGMENT], CMSG_DATA(c), 4);
+      if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) descriptor[RX_TOS] = *CMSG_DATA(c);
+      if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) memcpy(&descriptor[RX_TOS], CMSG_DATA(c), 4);
+    }
     descriptor[RX_FLAGS] = CSUM_FULL;
     descriptor[RX_GSO_SIZE] = descriptor[RX_CSUM] = 0;
     source(descriptor, &from[i]);

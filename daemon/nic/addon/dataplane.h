@@ -30,15 +30,15 @@ enum {
 };
 
 /* Receive descriptor, in 32-bit words. */
-enum { RX_PORT, RX_OFFSET, RX_LENGTH, RX_SEGMENT, RX_FLAGS, RX_GSO_SIZE, RX_CSUM, RX_SRC_PORT, RX_SRC_ADDR, RX_WORDS = 12 };
+enum { RX_PORT, RX_OFFSET, RX_LENGTH, RX_SEGMENT, RX_FLAGS, RX_GSO_SIZE, RX_CSUM, RX_TOS, RX_SRC_ADDR, RX_WORDS = 12 };
 /* Transmit descriptor, in 32-bit words. */
-enum { TX_PORT, TX_OFFSET, TX_LENGTH, TX_FLAGS, TX_GSO_SIZE, TX_CSUM, TX_PEER, TX_L4, TX_HASH, TX_WORDS = 10 };
+enum { TX_PORT, TX_OFFSET, TX_LENGTH, TX_FLAGS, TX_GSO_SIZE, TX_CSUM, TX_PEER, TX_L4, TX_HASH, TX_TOS, TX_WORDS };
 /* FLAGS: the low byte is the checksum state, the next the virtio gso type. CSUM: start | offset << 16, from the IP header. L4: offset | protocol << 16; 0: do not look inside. */
 enum { CSUM_FULL = 0, CSUM_PARTIAL = 1 };
 /* What a port is. Ports 0 and 1 are fixed, pods follow. */
 enum { PORT_HOST = 0, PORT_UNDERLAY = 1, PORT_EVENT = 2, PORT_FIRST_POD = 3 };
-/* Counters of what could not be sent. */
-enum { FAIL_SOCKET_FULL, FAIL_TOO_BIG, FAIL_UNREACHABLE, FAIL_DEVICE, FAIL_MALFORMED, FAIL_WORDS };
+/* Counters of what could not be sent, then a report: a peer (its index + 1, 0 for none) and the MTU of the path to it. */
+enum { FAIL_SOCKET_FULL, FAIL_TOO_BIG, FAIL_UNREACHABLE, FAIL_DEVICE, FAIL_MALFORMED, FAIL_MTU_PEER, FAIL_MTU_BYTES, FAIL_WORDS };
 
 struct peer {
   struct sockaddr_storage address;
@@ -50,7 +50,7 @@ enum { MESSAGE_VECTORS = 256, MESSAGES = 32, HEADER_POOL = 128 * 1024 };
 struct message {
   struct iovec vectors[MESSAGE_VECTORS];
   unsigned vector_count, datagrams, bytes, segment_bytes;
-  int peer, sender;
+  int peer, sender, tos;
   bool closed; /* its last datagram was shorter: nothing may follow */
 };
 
@@ -95,7 +95,7 @@ uint64_t sum_pseudo(const uint8_t *ip, uint8_t protocol, uint32_t length);
 /* transmit.c: towards peers */
 void message_add(struct dataplane *plane, const int32_t *descriptor);
 void message_vector(struct message *message, void *bytes, size_t length);
-struct message *message_open(struct dataplane *plane, int peer, uint32_t hash);
+struct message *message_open(struct dataplane *plane, const int32_t *descriptor);
 void messages_flush(struct dataplane *plane);
 /* segment.c: a super-packet into one message, or several */
 void segment(struct dataplane *plane, const int32_t *descriptor);

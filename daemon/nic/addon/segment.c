@@ -74,7 +74,7 @@ void segment(struct dataplane *plane, const int32_t *descriptor) {
       message = NULL;
     }
     if (!message || message->datagrams == MAX_SEGMENTS || message->bytes + datagram > MAX_BYTES) {
-      message = message_open(plane, descriptor[TX_PEER], (uint32_t)descriptor[TX_HASH]);
+      message = message_open(plane, descriptor);
       message->segment_bytes = datagram;
     }
     unsigned size = whole.payload - done < whole.gso_size ? whole.payload - done : whole.gso_size;

@@ -9,10 +9,29 @@
 #include <linux/udp.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MAX_DATAGRAMS = 64, MAX_MESSAGE_BYTES = 65000, SOCKET_PATIENCE_MS = 2 };
 
-static void count_failure(struct dataplane *plane, int error, unsigned datagrams) {
+/* What the kernel knows of the path to a peer: the interface's MTU, or what a router on the way has told it. */
+static int path_mtu(const struct peer *peer) {
+  bool v4 = peer->address.ss_family == AF_INET;
+  int fd = socket(peer->address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), mtu = 0;
+  socklen_t size = sizeof mtu;
+  if (fd < 0) return 0;
+  if (connect(fd, (const struct sockaddr *)&peer->address, peer->length) != 0 ||
+      getsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_MTU : IPV6_MTU, &mtu, &size) != 0)
+    mtu = 0;
+  close(fd);
+  return mtu;
+}
+
+static void count_failure(struct dataplane *plane, const struct message *message, int error, unsigned datagrams) {
+  /* One report a batch is enough: what is still too big then reports itself in the next. */
+  if (error == EMSGSIZE && plane->failures[FAIL_MTU_PEER] == 0) {
+    plane->failures[FAIL_MTU_BYTES] = path_mtu(&plane->peers[message->peer]);
+    plane->failures[FAIL_MTU_PEER] = message->peer + 1;
+  }
   int at = error == EAGAIN || error == ENOBUFS || error == ENOMEM ? FAIL_SOCKET_FULL
            : error == EMSGSIZE                                    ? FAIL_TOO_BIG
                                                                   : FAIL_UNREACHABLE;
@@ -30,9 +49,33 @@ static int send_patiently(int fd, const struct msghdr *header) {
   }
 }
 
+static void add_control(struct msghdr *header, int level, int type, const void *value, size_t size) {
+  struct cmsghdr *c = (struct cmsghdr *)((char *)header->msg_control + header->msg_controllen);
+  c->cmsg_level = level, c->cmsg_type = type, c->cmsg_len = CMSG_LEN(size);
+  memcpy(CMSG_DATA(c), value, size);
+  header->msg_controllen += CMSG_SPACE(size);
+}
+
+/* Sends the vectors to the message's peer, cut into datagrams of `segment` bytes where that is not 0. Returns errno. */
+static int send_vectors(struct dataplane *plane, const struct message *message, struct iovec *vectors, size_t count,
+                        uint16_t segment) {
+  struct peer *peer = &plane->peers[message->peer];
+  union {
+    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t))];
+    struct cmsghdr align;
+  } control;
+  struct msghdr header = {.msg_name = &peer->address, .msg_namelen = peer->length, .msg_iov = vectors, .msg_iovlen = count,
+                          .msg_control = &control};
+  bool v4 = peer->address.ss_family == AF_INET;
+  if (segment) add_control(&header, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
+  if (message->tos)
+    add_control(&header, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &message->tos, sizeof message->tos);
+  if (header.msg_controllen == 0) header.msg_control = NULL;
+  return send_patiently(plane->senders[message->sender], &header);
+}
+
 /* Where the kernel or the path refuses the batch as a whole, each datagram is sent and judged alone. */
 static void send_each(struct dataplane *plane, struct message *message) {
-  struct peer *peer = &plane->peers[message->peer];
   unsigned vector = 0, skip = 0;
   for (unsigned left = message->bytes; left > 0;) {
     unsigned want = left < message->segment_bytes ? left : message->segment_bytes;
@@ -46,32 +89,18 @@ static void send_each(struct dataplane *plane, struct message *message) {
       want -= take, skip += take;
       if (skip == from.iov_len) vector++, skip = 0;
     }
-    struct msghdr header = {.msg_name = &peer->address, .msg_namelen = peer->length, .msg_iov = vectors, .msg_iovlen = count};
-    int error = send_patiently(plane->senders[message->sender], &header);
-    if (error) count_failure(plane, error, 1);
+    int error = send_vectors(plane, message, vectors, count, 0);
+    if (error) count_failure(plane, message, error, 1);
   }
 }
 
 static void send_message_whole(struct dataplane *plane, struct message *message) {
-  struct peer *peer = &plane->peers[message->peer];
-  union {
-    char bytes[CMSG_SPACE(sizeof(uint16_t))];
-    struct cmsghdr align;
-  } control;
-  struct msghdr header = {.msg_name = &peer->address, .msg_namelen = peer->length,
-                          .msg_iov = message->vectors, .msg_iovlen = message->vector_count};
-  if (message->datagrams > 1) {
-    header.msg_control = &control, header.msg_controllen = sizeof control;
-    struct cmsghdr *c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = IPPROTO_UDP, c->cmsg_type = UDP_SEGMENT, c->cmsg_len = CMSG_LEN(sizeof(uint16_t));
-    uint16_t size = (uint16_t)message->segment_bytes;
-    memcpy(CMSG_DATA(c), &size, sizeof size);
-  }
-  int error = send_patiently(plane->senders[message->sender], &header);
+  uint16_t segment = message->datagrams > 1 ? (uint16_t)message->segment_bytes : 0;
+  int error = send_vectors(plane, message, message->vectors, message->vector_count, segment);
   if (!error) return;
   /* EIO, EINVAL: no UDP_SEGMENT on this device (before Linux 6.10: without checksum offload); EMSGSIZE: one is too big. */
-  if (message->datagrams > 1 && (error == EIO || error == EINVAL || error == EMSGSIZE)) send_each(plane, message);
-  else count_failure(plane, error, message->datagrams);
+  if (segment && (error == EIO || error == EINVAL || error == EMSGSIZE)) send_each(plane, message);
+  else count_failure(plane, message, error, message->datagrams);
 }
 
 void messages_flush(struct dataplane *plane) {
@@ -79,12 +108,17 @@ void messages_flush(struct dataplane *plane) {
   plane->message_count = plane->headers_used = 0;
 }
 
-struct message *message_open(struct dataplane *plane, int peer, uint32_t hash) {
+static int sender_of(const struct dataplane *plane, const int32_t *descriptor) {
+  return (int)((uint32_t)descriptor[TX_HASH] % plane->sender_count);
+}
+
+struct message *message_open(struct dataplane *plane, const int32_t *descriptor) {
   if (plane->message_count == MESSAGES) messages_flush(plane);
   struct message *message = &plane->messages[plane->message_count++];
   message->vector_count = message->datagrams = message->bytes = message->segment_bytes = 0;
-  message->peer = peer;
-  message->sender = (int)(hash % plane->sender_count);
+  message->peer = descriptor[TX_PEER];
+  message->sender = sender_of(plane, descriptor);
+  message->tos = descriptor[TX_TOS];
   message->closed = false;
   return message;
 }
@@ -95,12 +129,12 @@ void message_vector(struct message *message, void *bytes, size_t length) {
 }
 
 /* The newest message to this peer by this socket, if a datagram of this size may still join it. */
-static struct message *joinable(struct dataplane *plane, int peer, uint32_t hash, unsigned length) {
-  int sender = (int)(hash % plane->sender_count);
+static struct message *joinable(struct dataplane *plane, const int32_t *descriptor, unsigned length) {
+  int sender = sender_of(plane, descriptor);
   for (unsigned i = plane->message_count; i-- > 0;) {
     struct message *message = &plane->messages[i];
-    if (message->peer != peer || message->sender != sender) continue;
-    bool fits = !message->closed && length <= message->segment_bytes && message->datagrams < MAX_DATAGRAMS &&
+    if (message->peer != descriptor[TX_PEER] || message->sender != sender) continue;
+    bool fits = !message->closed && message->tos == descriptor[TX_TOS] && length <= message->segment_bytes && message->datagrams < MAX_DATAGRAMS &&
                 message->bytes + length <= MAX_MESSAGE_BYTES && message->vector_count < MESSAGE_VECTORS;
     return fits ? message : NULL;
   }
@@ -129,9 +163,8 @@ void message_add(struct dataplane *plane, const int32_t *descriptor) {
     }
     finish_checksum(ip, length, start, offset);
   }
-  uint32_t hash = (uint32_t)descriptor[TX_HASH];
-  struct message *message = joinable(plane, descriptor[TX_PEER], hash, datagram);
-  if (!message) message = message_open(plane, descriptor[TX_PEER], hash);
+  struct message *message = joinable(plane, descriptor, datagram);
+  if (!message) message = message_open(plane, descriptor);
   if (message->datagrams == 0) message->segment_bytes = datagram;
   message_vector(message, ip - ENCAP_BYTES, datagram);
   message->datagrams++;

@@ -22,6 +22,10 @@ wellFormed(
     0b00 f4ff 0000 0000
     type=11 code=0 isEcho=false isError=true
 
+  a redirect
+    0501 faf6 0a00 0001
+    type=5 code=1 isError=true
+
   a timestamp request is neither
     0d00 f2ff 0000 0000
     isEcho=false isError=false

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import * as sctp from '../../../packet/formats/sctp.ts'
 import { broken, place, wellFormed } from '../../support/header-cases.ts'
+import { fromHex } from '../../support/hex.ts'
 
 wellFormed(
   sctp,
@@ -14,8 +15,17 @@ wellFormed(
   DATA
     0001 0002 dead beef 0000 0000 0003 ffff
     verificationTag=0xdeadbeef chunkType=0 chunkFlags=3 chunkLength=65535
+
+  COOKIE ACK, a chunk without a value
+    0001 0002 dead beef 0000 0000 0b00 0004
+    chunkType=11 chunkLength=4
   `,
 )
+
+test('read() shows tag and checksum unsigned', () => {
+  const { view, at } = place(fromHex('0001 0002 dead beef 0100 00ff 0000 0004'))
+  expect(sctp.read(view, at)).toMatchObject({ verificationTag: 0xdeadbeef, checksum: 0xff000001 })
+})
 
 broken(
   sctp,

@@ -1,11 +1,12 @@
 /** Packets as text through each entrance: who sent what, and what became of it. */
 import { describe, expect, it } from 'vitest'
 import * as ipv4 from '../../../packet/formats/ipv4.ts'
-import { HEADROOM_BYTES, type Packet } from '../../../packet/packet.ts'
+import { HEADROOM_BYTES } from '../../../packet/packet.ts'
 import { fromHost } from '../../../packet/path/from-host.ts'
 import { fromPeer } from '../../../packet/path/from-peer.ts'
 import { fromPod } from '../../../packet/path/from-pod.ts'
 import { buildBytes, buildPacket, packetOf } from '../../support/build-packet.ts'
+import { envelope } from '../../support/envelope.ts'
 import { describeVerdict, MTU_BYTES, POD_A, twoNodes } from '../../support/two-nodes.ts'
 
 const tables = twoNodes()
@@ -125,7 +126,7 @@ describe('rewriting', () => {
     const packet = buildPacket('udp fd00:10:244:1::5.1000 > fd00:10:244:2::9.53')
     fromPod(packet, POD_A, tables)
     const header = Buffer.from(packet.bytes.slice(packet.at - HEADROOM_BYTES, packet.at)).toString('hex')
-    expect(header).toMatch(/^0800000000000100020000000002[0-9a-f]{12}86dd$/)
+    expect(header).toMatch(/^0800000000000100[0-9a-f]{24}86dd$/)
   })
 
   it('leaves a refused packet as it was', () => {
@@ -146,14 +147,6 @@ describe('rewriting', () => {
     expect(describeVerdict(fromPod(larger, POD_A, tables))).toBe('too-big')
   })
 })
-
-function envelope(ip: Uint8Array): Packet {
-  const v6 = ip[0]! >> 4 === 6
-  const bytes = new Uint8Array(22 + ip.length)
-  bytes.set([8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, v6 ? 0x86 : 0x08, v6 ? 0xdd : 0x00])
-  bytes.set(ip, 22)
-  return packetOf(bytes, 0)
-}
 
 function change(bytes: Uint8Array, at: number, value: number): Uint8Array {
   const copy = bytes.slice()

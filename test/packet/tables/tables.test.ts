@@ -70,7 +70,7 @@ it('a peer is found by its underlay address and has what it was given', () => {
   const peer = fc.record({ underlayAddress: address, mtuBytes: fc.integer({ min: 1280, max: 9000 }) })
   fc.assert(
     fc.property(fc.uniqueArray(peer, { selector: ({ underlayAddress }) => canonical(underlayAddress) }), (peers) => {
-      const entries = peers.map((one) => ({ ...one, port: 4789, vtepMac: '02:00:00:00:00:01' }))
+      const entries = peers.map((one) => ({ ...one, port: 4789, vtepMac: '02:00:00:00:00:01', foreign: false }))
       const table = new PeerTable(PeerTable.build(entries, { vni: 7, mac: '02:00:00:00:00:02' }))
       expect(table.size).toBe(peers.length)
       for (const [index, { underlayAddress, mtuBytes }] of peers.entries()) {

@@ -60,13 +60,13 @@ function opensFunction(code: string, at: number): boolean {
   return !CONTROL.has(word ?? '')
 }
 
-/** Where `)` stands when `before` ends in `): Type`; undefined when it does not. */
+/** Where `)` stands when `before` ends in `): Type`, on one line but for what is in brackets; undefined when it does not. */
 function beforeReturnType(before: string): number | undefined {
   for (let at = before.length - 1; at >= 0; at--) {
     const character = before[at]!
     if (character === '>' && before[at - 1] !== '=') at = matching(before, at)
     else if (character === ')' || character === ']' || character === '}') at = matching(before, at)
-    else if (/[;{([,=?]/.test(character)) return undefined
+    else if (/[\n;{([,=?]/.test(character)) return undefined
     else if (character === ':') {
       const colon = before.slice(0, at).trimEnd()
       return colon.endsWith(')') ? colon.length - 1 : undefined
