@@ -5,14 +5,7 @@
 import http from 'node:http'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import type {
-  ApiError,
-  Counters,
-  DeleteAnswer,
-  ExecRequest,
-  NodeInfo,
-  PutAnswer,
-} from '../daemon/api/types.ts'
+import type { ApiError, Counters, DeleteAnswer, ExecRequest, NodeInfo, PutAnswer } from '../daemon/api/types.ts'
 import type { Attachment } from '../daemon/attachments/attachment.ts'
 import type { ClusterObject, Kind, ObjectKey } from '../daemon/cluster/objects.ts'
 import type { Problem, PutResult } from '../daemon/cluster/store.ts'

@@ -68,7 +68,9 @@ function nodeCells(node: Node, view: View): string[] {
   const underlay = network?.underlayAddress ?? node.metadata.annotations?.['polder/underlay-address']
   return [
     ...[node.metadata.name, nodeStatus(node), age(node, view), orNone(node.status?.nodeInfo?.polderVersion)],
-    ...(view.wide ? [orNone(node.spec.podCIDRs.join(',')), orNone(underlay), orNone(network?.mtuBytes.toString())] : []),
+    ...(view.wide
+      ? [orNone(node.spec.podCIDRs.join(',')), orNone(underlay), orNone(network?.mtuBytes.toString())]
+      : []),
   ]
 }
 

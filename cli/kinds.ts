@@ -3,8 +3,8 @@
  * objects: they can be read but not applied, and an attachment belongs to one node.
  */
 import type { Kind } from '../daemon/cluster/objects.ts'
-import { PolderError } from '../daemon/errors.ts'
 import { nearest } from '../daemon/config/nearest.ts'
+import { PolderError } from '../daemon/errors.ts'
 
 export interface KindWord {
   kind: Kind | 'Attachment' | 'Problem'
@@ -36,7 +36,10 @@ export function parseKind(text: string): KindWord {
   const asked = text.toLowerCase()
   const found = KIND_WORDS.find((word) => [word.singular, word.plural, ...word.short].includes(asked))
   if (found !== undefined) return found
-  const meant = nearest(asked, KIND_WORDS.flatMap((word) => [word.plural, word.singular, ...word.short]))
+  const meant = nearest(
+    asked,
+    KIND_WORDS.flatMap((word) => [word.plural, word.singular, ...word.short]),
+  )
   throw new PolderError(
     'unknown-kind',
     `There is no kind "${text}".`,

@@ -20,7 +20,11 @@ export async function readManifests(places: string[], namespace: string | undefi
     objects.push(...parsed.objects)
   }
   if (objects.length > 0) return objects
-  throw new PolderError('invalid', `There are no objects in ${places.join(', ')}.`, 'Give a file with a manifest in it.')
+  throw new PolderError(
+    'invalid',
+    `There are no objects in ${places.join(', ')}.`,
+    'Give a file with a manifest in it.',
+  )
 }
 
 function checkNamespace({ kind, metadata }: ClusterObject, namespace: string | undefined, place: string): void {

@@ -1,9 +1,10 @@
 /** Reads what `get` and `describe` show: from any daemon, except attachments, which each daemon has of its own node. */
+
+import { nearest } from '../daemon/config/nearest.ts'
 import { PolderError } from '../daemon/errors.ts'
 import type { NodeAttachment, Row } from './columns.ts'
 import type { Daemons } from './daemons.ts'
 import type { KindWord } from './kinds.ts'
-import { nearest } from '../daemon/config/nearest.ts'
 import { nameOf } from './output.ts'
 
 /** All of a kind, sorted by namespace and name; `namespace` undefined is all namespaces. */

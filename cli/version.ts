@@ -1,6 +1,4 @@
-/** polder's version: that of the package this file lies in. */
+/** The version in package.json, the one place that has it; the CLI does not load polderd's own file for a line. */
 import { readFileSync } from 'node:fs'
 
-const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
-
-export const VERSION = manifest.version
+export const VERSION: string = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version

@@ -14,6 +14,8 @@ import { parseKind, parseObjects, requireObjectKind, wordOf } from '../kinds.ts'
 import { readManifests } from '../manifests.ts'
 import { getRow } from '../rows.ts'
 
+const PATIENCE_MS = 2000
+
 interface DeleteOptions {
   filename?: string[]
   namespace?: string
@@ -92,7 +94,9 @@ export async function deleteObjects(
     try {
       if (key.kind === 'Namespace' && options.wait) await emptyNamespace(daemons, key.name, options)
       const client = await clientFor(daemons, key)
-      const answer = await client.delete(key, options.wait ? Math.ceil(options.timeout / 1000) : undefined)
+      const answer = await sayingSo(word.singular, key.name, () =>
+        client.delete(key, options.wait ? Math.ceil(options.timeout / 1000) : undefined),
+      )
       process.stdout.write(`${word.singular} "${key.name}" deleted\n`)
       if (answer.gone === false) throw notGone(key, options.timeout)
     } catch (error) {
@@ -110,6 +114,13 @@ export async function deleteObjects(
     keys.filter((key) => key.kind === 'Namespace'),
     remove,
   )
+}
+
+/** A person at a terminal is told what a long wait is for: mostly a process that takes no notice of SIGTERM. */
+async function sayingSo<T>(kind: string, name: string, wait: () => Promise<T>): Promise<T> {
+  const say = () => process.stderr.write(`waiting for ${kind} "${name}" to stop\n`)
+  const timer = process.stderr.isTTY ? setTimeout(say, PATIENCE_MS) : undefined
+  return wait().finally(() => clearTimeout(timer))
 }
 
 /** polderd would do this itself when the namespace goes, but not wait: each pod's own node knows when it is gone. */

@@ -1,7 +1,7 @@
 /** `polder describe`: all there is to know about one object, in lines; of a node also the counters of its data path. */
 import { Command } from 'commander'
 import type { Counters } from '../../daemon/api/types.ts'
-import { nodeOf, type Node, type Pod } from '../../daemon/cluster/objects.ts'
+import { type Node, nodeOf, type Pod } from '../../daemon/cluster/objects.ts'
 import { nodeStatus, type Row } from '../columns.ts'
 import { examples, namespaceOption } from '../command.ts'
 import { type Daemons, findDaemons } from '../daemons.ts'
@@ -65,7 +65,9 @@ async function fieldsOf(row: Row, daemons: Daemons): Promise<Field[]> {
 async function attachmentOf(pod: Pod, daemons: Daemons) {
   const daemon = daemons.all.find(({ info }) => info.name === nodeOf(pod))
   const { name, namespace } = pod.metadata
-  return (await daemon?.client.attachments())?.find((each) => each.pod?.name === name && each.pod.namespace === namespace)
+  return (await daemon?.client.attachments())?.find(
+    (each) => each.pod?.name === name && each.pod.namespace === namespace,
+  )
 }
 
 async function nodeFields(node: Node, daemons: Daemons): Promise<Field[]> {
@@ -94,9 +96,10 @@ async function nodeFields(node: Node, daemons: Daemons): Promise<Field[]> {
   ]
 }
 
-function counterFields({ entrances, drops }: Counters): Field[] {
+function counterFields({ entrances, drops, answers }: Counters): Field[] {
   return [
     ['Packets In', entrances.map((each): Field => [each.name, `${each.packets} packets, ${each.bytes} bytes`])],
+    ['Answered by ICMP', String(answers)],
     ['Packets Dropped', drops.map((each): Field => [each.reason, `${each.packets} (${each.text})`])],
   ]
 }

@@ -93,7 +93,9 @@ async function print(groups: Group[], single: boolean, options: GetOptions): Pro
     return
   }
   const view = viewOf(options)
-  const tables = groups.filter((group) => group.rows.length > 0).map((group) => formatTable(tableOf(group, view, options)))
+  const tables = groups
+    .filter((group) => group.rows.length > 0)
+    .map((group) => formatTable(tableOf(group, view, options)))
   process.stdout.write(tables.join('\n'))
 }
 

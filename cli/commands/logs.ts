@@ -7,11 +7,14 @@ import { daemonOf, findDaemons } from '../daemons.ts'
 import { parsePodName } from '../kinds.ts'
 import { chooseContainer, findPod } from '../pods.ts'
 
+/** As with kubectl. */
+const TAIL_ALL = -1
+
 interface LogsOptions {
   namespace: string
   container?: string
   follow?: true
-  tail?: number
+  tail: number
   timestamps?: true
 }
 
@@ -22,7 +25,7 @@ export function logsCommand(): Command {
     .argument('[container]', 'which container (default: the first)')
     .option('-c, --container <container>', 'the same')
     .option('-f, --follow', 'go on as the log grows')
-    .option('--tail <lines>', 'only the last lines (default: all)', parseTail)
+    .option('--tail <lines>', 'only the last lines; -1 is all', parseTail, TAIL_ALL)
     .option('--timestamps', 'each line with its time')
   examples(namespaceOption(command), [
     ['polder logs testpod -c c01', 'the log of one container'],
@@ -36,7 +39,7 @@ export function logsCommand(): Command {
     const log = await daemonOf(daemons, pod).client.log(pod.metadata.namespace!, pod.metadata.name, {
       follow,
       timestamps,
-      ...(tail === undefined ? {} : { tail }),
+      ...(tail === TAIL_ALL ? {} : { tail }),
       ...(container === undefined ? {} : { container }),
     })
     await pipeline(log, process.stdout, { end: false }).catch((error: NodeJS.ErrnoException) => {
@@ -50,9 +53,8 @@ export function logsCommand(): Command {
   })
 }
 
-/** `-1` is all, as with kubectl. */
-function parseTail(text: string): number | undefined {
-  if (text === '-1') return undefined
+function parseTail(text: string): number {
+  if (text === '-1') return TAIL_ALL
   if (/^\d{1,9}$/.test(text)) return Number(text)
   throw new InvalidArgumentError('It is a number of lines.')
 }

@@ -110,14 +110,16 @@ function listCommand(): Command {
       const { client } = (await findDaemons(self)).first
       const pods = await client.list('Pod', options.allNamespaces ? undefined : options.namespace)
       const nowMs = Date.now()
-      const rows = pods.filter(isNetns).map((pod) => [
-        ...(options.allNamespaces ? [pod.metadata.namespace!] : []),
-        pod.metadata.name,
-        summarizePod(pod).status,
-        podAddresses(pod).join(',') || '<none>',
-        nodeOf(pod) ?? '<none>',
-        formatAge(pod.metadata.creationTimestamp, nowMs),
-      ])
+      const rows = pods
+        .filter(isNetns)
+        .map((pod) => [
+          ...(options.allNamespaces ? [pod.metadata.namespace!] : []),
+          pod.metadata.name,
+          summarizePod(pod).status,
+          podAddresses(pod).join(',') || '<none>',
+          nodeOf(pod) ?? '<none>',
+          formatAge(pod.metadata.creationTimestamp, nowMs),
+        ])
       const headings = [...(options.allNamespaces ? ['NAMESPACE'] : []), 'NAME', 'STATUS', 'ADDRESSES', 'NODE', 'AGE']
       if (rows.length > 0) process.stdout.write(formatTable([headings, ...rows]))
       else process.stderr.write('No network namespaces. Make some: polder netns create NAME...\n')
@@ -135,7 +137,8 @@ async function waitForAddresses(client: Client, name: string, options: CreateOpt
     const pod = await client.get('Pod', name, options.namespace)
     if (pod.status?.phase === 'Running' && podAddresses(pod).length > 0) return pod
     if (pod.status?.phase === 'Failed' || Date.now() >= deadlineMs) {
-      const why = pod.status?.message ?? pod.status?.reason ?? (nodeOf(pod) ? 'its node has not said why' : 'no node took it')
+      const why =
+        pod.status?.message ?? pod.status?.reason ?? (nodeOf(pod) ? 'its node has not said why' : 'no node took it')
       throw new PolderError(
         'timeout',
         `Network namespace "${name}" has no addresses: ${why}`,
@@ -149,6 +152,7 @@ async function waitForAddresses(client: Client, name: string, options: CreateOpt
 function describe(pod: Pod, daemons: Daemons): string {
   const { name } = pod.metadata
   const nodeName = nodeOf(pod)!
+  const { info } = daemons.all.find((daemon) => daemon.info.name === nodeName) ?? daemons.first
   const enter = daemons.lab ? `sudo polder lab exec ${nodeName} -- ip netns exec ${name}` : `sudo ip netns exec ${name}`
-  return `${name} on ${nodeName}: ${podAddresses(pod).join(' ')}\n  ${enter} ping ${daemons.first.info.gateways[0]}\n`
+  return `${name} on ${nodeName}: ${podAddresses(pod).join(' ')}\n  ${enter} ping ${info.gateways[0]}\n`
 }

@@ -62,7 +62,11 @@ function parseGoal(text: string): Goal {
   if (what === 'condition' && name && rest.length === 0) {
     const isGoal = (each: { type: string; status: string }) =>
       each.type.toLowerCase() === name.toLowerCase() && each.status.toLowerCase() === value.toLowerCase()
-    return { reached: 'condition met', asked: `condition ${name}=${value}`, holds: (object) => conditionsOf(object).some(isGoal) }
+    return {
+      reached: 'condition met',
+      asked: `condition ${name}=${value}`,
+      holds: (object) => conditionsOf(object).some(isGoal),
+    }
   }
   if (what === 'phase' && name && rest.length === 0 && text.split('=').length === 2) {
     return { reached: 'condition met', asked: `phase ${name}`, holds: (object) => phaseOf(object) === name }

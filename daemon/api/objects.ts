@@ -4,6 +4,7 @@
  */
 import { type ClusterObject, type Kind, nodeOf, type ObjectKey } from '../cluster/objects.ts'
 import { parseManifests } from '../cluster/schema.ts'
+import { DNS_LABEL, DNS_LABEL_RULE, DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE } from '../config/dns-name.ts'
 import { PolderError } from '../errors.ts'
 import type { ApiContext } from './context.ts'
 import { invalid } from './errors.ts'
@@ -13,7 +14,6 @@ import type { DeleteAnswer, PutAnswer } from './types.ts'
 
 const NAMESPACED: Record<Kind, boolean> = { Pod: true, Node: false, Namespace: false }
 const KINDS = Object.keys(NAMESPACED) as Kind[]
-const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/
 const DELETE_WAIT_SECONDS_MAX = 600
 
 export function listObjects(context: ApiContext, request: ApiRequest): ClusterObject[] {
@@ -84,12 +84,9 @@ function keyOf(request: ApiRequest): ObjectKey {
 }
 
 /** Names become paths of the folder store: nothing but a DNS name passes. */
-function checkName(what: string, value: string): void {
-  if (NAME.test(value)) return
-  throw invalid(
-    `"${value}" is not a ${what}.`,
-    `A ${what} has lower-case letters, digits, "-" and ".", and begins and ends with a letter or digit.`,
-  )
+function checkName(what: 'name' | 'namespace', value: string): void {
+  const [pattern, rule] = what === 'name' ? [DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE] : [DNS_LABEL, DNS_LABEL_RULE]
+  if (!pattern.test(value)) throw invalid(`"${value}" cannot be a ${what}.`, `A ${what} has ${rule}.`)
 }
 
 function requireNamespace(context: ApiContext, object: ClusterObject): void {

@@ -155,7 +155,8 @@ async function converse(
     // The first size usually arrives before the runtime has its terminal.
     if (size !== undefined) listener(size)
   }
-  const exit = await run({ stdin, stdout, stderr, onResize }).then(
+  const running = (async () => run({ stdin, stdout, stderr, onResize }))()
+  const exit = await running.then(
     (exitCode) => ({ exitCode }),
     (error: unknown) => {
       const { status, body } = answerError(error)

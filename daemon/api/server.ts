@@ -83,6 +83,8 @@ async function dispatch(
   const gone = new AbortController()
   const goneSource = upgraded ?? response
   goneSource.once('close', () => gone.abort())
+  // A write that comes too late is the writer's fault, and no reason for polderd to end.
+  response.on('error', (error) => options.log.debug({ err: error }, 'api: a late write to an answer'))
   try {
     const url = new URL(`http://polderd${message.url}`)
     const { route, params } = findRoute(message.method!, url.pathname)
@@ -121,7 +123,11 @@ function refuseMalformed(error: NodeJS.ErrnoException, connection: Duplex): void
   const { body } = answerError(
     tooLong
       ? new PolderError('too-large', 'The request head is too long.', `At most ${HEADER_BYTES_MAX} bytes are taken.`)
-      : new PolderError('invalid', `This is not HTTP/1.1: ${error.message}`, 'Use the polder command, or an HTTP client.'),
+      : new PolderError(
+          'invalid',
+          `This is not HTTP/1.1: ${error.message}`,
+          'Use the polder command, or an HTTP client.',
+        ),
   )
   const text = JSON.stringify(body)
   const status = tooLong ? '431 Request Header Fields Too Large' : '400 Bad Request'

@@ -1,9 +1,18 @@
 /** get, describe, apply, delete, run, create and wait: the command as a process, against the real API and folder store. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { attachmentOf, type ApiNode, makeScratch, putPod, runningStatus, type Scratch, startApiNode } from '../support/api-node.ts'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import {
+  type ApiNode,
+  attachmentOf,
+  makeScratch,
+  putPod,
+  runningStatus,
+  type Scratch,
+  startApiNode,
+} from '../support/api-node.ts'
 import { type CliOptions, runCli, startCli } from '../support/cli.ts'
+import { until } from '../support/until.ts'
 
 let scratch: Scratch
 let node: ApiNode
@@ -47,7 +56,11 @@ spec:
 
 describe('get', () => {
   test('nothing is said on stderr', async () => {
-    expect(await polder('get pods')).toEqual({ code: 0, stdout: '', stderr: 'No resources found in default namespace.\n' })
+    expect(await polder('get pods')).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'No resources found in default namespace.\n',
+    })
     expect((await polder('get pods -A')).stderr).toBe('No resources found.\n')
   })
 
@@ -76,7 +89,7 @@ describe('get', () => {
     await putPod(node, 'a')
     await putPod(node, 'b')
     expect((await polder('get pod/b ns/default -o name')).stdout).toBe('pod/b\nnamespace/default\n')
-    expect((await polder('get pods,ns')).stdout).toMatch(/^NAME +READY[^]*\n\nNAME +STATUS +AGE\ndefault/)
+    expect((await polder('get pods,ns')).stdout).toMatch(/^NAME +READY[\s\S]*\n\nNAME +STATUS +AGE\ndefault/)
     expect((await polder('get pod a b -o name')).stdout).toBe('pod/a\npod/b\n')
   })
 
@@ -89,12 +102,14 @@ describe('get', () => {
       nodeInfo: { polderVersion: '0.1.0', kernelVersion: '6', osImage: 'x' },
     })
     node.attachments.push(attachmentOf(await putPod(node, 'a', 'node1'), ['10.244.1.3']))
-    expect((await polder('get nodes -o wide')).stdout).toMatch(/^NAME +STATUS +AGE +VERSION +POD-CIDRS +UNDERLAY +MTU\nnode1 +Ready .*192.0.2.1 +1450\n$/)
+    expect((await polder('get nodes -o wide')).stdout).toMatch(
+      /^NAME +STATUS +AGE +VERSION +POD-CIDRS +UNDERLAY +MTU\nnode1 +Ready .*192.0.2.1 +1450\n$/,
+    )
     expect((await polder('get att')).stdout).toMatch(/\nid-of-a +eth0 +10.244.1.3 +default\/a +node1 +\d+/)
     expect((await polder('get att id-of -o json')).stdout).toContain('"containerId": "id-of-a"')
     const broken = path.join(scratch.folder, 'cluster', 'pods', 'default', 'broken.yaml')
     writeFileSync(broken, 'kind: [')
-    await vi.waitUntil(() => node.store.problems().length > 0)
+    await until(() => node.store.problems().length > 0)
     expect((await polder('get problems')).stdout).toContain(broken)
   })
 
@@ -117,11 +132,11 @@ describe('get', () => {
     child.stdout!.on('data', (chunk) => {
       seen += chunk
     })
-    await vi.waitUntil(() => /\na +0\/1 +Pending/.test(seen))
+    await until(() => /\na +0\/1 +Pending/.test(seen))
     await node.store.putPodStatus(pod, runningStatus('node1', ['10.244.0.3']))
-    await vi.waitUntil(() => /\na +1\/1 +Running/.test(seen))
+    await until(() => /\na +1\/1 +Running/.test(seen))
     await node.store.delete({ kind: 'Pod', name: 'a', namespace: 'default' })
-    await vi.waitUntil(() => /\na +1\/1 +Terminating/.test(seen))
+    await until(() => /\na +1\/1 +Terminating/.test(seen))
     expect(seen.match(/NAME/g)).toHaveLength(1)
     const ended = new Promise((resolve) => child.once('close', resolve))
     child.kill()
@@ -161,16 +176,27 @@ describe('apply', () => {
   })
 
   test('a folder, several files, several documents; namespaces first', async () => {
-    writeManifest('all/1.yaml', POD.replace('name: web', 'name: a, namespace: shop').replace('metadata:\n  name: a, namespace: shop', 'metadata:\n  name: a\n  namespace: shop'))
+    writeManifest(
+      'all/1.yaml',
+      POD.replace('name: web', 'name: a, namespace: shop').replace(
+        'metadata:\n  name: a, namespace: shop',
+        'metadata:\n  name: a\n  namespace: shop',
+      ),
+    )
     writeManifest('all/2.yml', 'apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n')
     writeManifest('all/notes.txt', 'not a manifest')
     const more = writeManifest('more.yaml', `${POD}---\n${POD.replace('name: web', 'name: web2')}`)
     const { stdout, code } = await polder(`apply -f ${scratch.folder}/all -f ${more}`)
-    expect({ stdout, code }).toEqual({ code: 0, stdout: 'namespace/shop created\npod/a created\npod/web created\npod/web2 created\n' })
+    expect({ stdout, code }).toEqual({
+      code: 0,
+      stdout: 'namespace/shop created\npod/a created\npod/web created\npod/web2 created\n',
+    })
   })
 
   test('what is not supported is a warning on stderr', async () => {
-    const { code, stdout, stderr } = await polder('apply -f -', { stdin: POD.replace('spec:', 'spec:\n  nodeSelector: {a: b}') })
+    const { code, stdout, stderr } = await polder('apply -f -', {
+      stdin: POD.replace('spec:', 'spec:\n  nodeSelector: {a: b}'),
+    })
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'pod/web created\n' })
     expect(stderr).toMatch(/^Warning: standard input:\d+:\d+ spec.nodeSelector: is not supported and ignored\n$/)
   })
@@ -206,7 +232,7 @@ describe('delete', () => {
     const pod = await putPod(node, 'a', 'node1')
     node.attachments.push(attachmentOf(pod, ['10.244.0.3']))
     const deleting = polder('delete pod a')
-    await vi.waitUntil(() => node.store.get('Pod', 'a', 'default') === undefined)
+    await until(() => node.store.get('Pod', 'a', 'default') === undefined)
     node.attachments.length = 0
     expect(await deleting).toEqual({ code: 0, stdout: 'pod "a" deleted\n', stderr: '' })
   })
@@ -241,7 +267,8 @@ describe('delete', () => {
 
 describe('run', () => {
   test('makes the pod that its options say', async () => {
-    const words = 'run web --image nginx --port 80 --env A=1 --env B=x=y --labels app=web --restart Never --node node9 --command -- sh -c ls'
+    const words =
+      'run web --image nginx --port 80 --env A=1 --env B=x=y --labels app=web --restart Never --node node9 --command -- sh -c ls'
     expect((await polder(words)).stdout).toBe('pod/web created\n')
     expect(node.store.get('Pod', 'web', 'default')).toMatchObject({
       metadata: { labels: { app: 'web' } },

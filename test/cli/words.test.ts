@@ -96,7 +96,9 @@ describe('kinds', () => {
   ])('%s is %s', (text, kind) => expect(parseKind(text).kind).toBe(kind))
 
   test('a near miss is named', () => {
-    expect(() => parseKind('nodse')).toThrow(expect.objectContaining({ remedy: expect.stringContaining('Did you mean nodes?') }))
+    expect(() => parseKind('nodse')).toThrow(
+      expect.objectContaining({ remedy: expect.stringContaining('Did you mean nodes?') }),
+    )
     expect(() => parseKind('constructor')).toThrow('There is no kind "constructor"')
   })
 
@@ -117,9 +119,13 @@ describe('kinds', () => {
 
 describe('layout', () => {
   test('a table aligns, and leaves nothing at the ends of its lines', () => {
-    expect(formatTable([['NAME', 'AGE', 'NODE'], ['a', '5s', 'node1'], ['long-name', '', '']])).toBe(
-      'NAME        AGE   NODE\na           5s    node1\nlong-name\n',
-    )
+    expect(
+      formatTable([
+        ['NAME', 'AGE', 'NODE'],
+        ['a', '5s', 'node1'],
+        ['long-name', '', ''],
+      ]),
+    ).toBe('NAME        AGE   NODE\na           5s    node1\nlong-name\n')
   })
 
   test('every column of a table of any size begins at one place', () => {

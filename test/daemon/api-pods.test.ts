@@ -1,14 +1,23 @@
+/** Logs, exec and deletion with waiting, over the real socket, with a runtime that runs programs of this machine. */
 import { appendFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Client } from '../../cli/client.ts'
 import { decodeFrames, encodeFrame } from '../../daemon/api/exec-frames.ts'
-import { EXEC_EXIT, EXEC_RESIZE, EXEC_STDERR, EXEC_STDIN, EXEC_STDOUT, type ExecRequest } from '../../daemon/api/types.ts'
+import {
+  EXEC_EXIT,
+  EXEC_RESIZE,
+  EXEC_STDERR,
+  EXEC_STDIN,
+  EXEC_STDOUT,
+  type ExecRequest,
+} from '../../daemon/api/types.ts'
 import { type ApiNode, makeScratch, putPod, type Scratch, startApiNode } from '../support/api-node.ts'
 import { call, sendRaw } from '../support/http.ts'
+import { until } from '../support/until.ts'
 
 let scratch: Scratch
 let node: ApiNode
@@ -102,25 +111,25 @@ describe('exec', () => {
 
   test('a client that goes away ends the command', async () => {
     const connection = await client.exec('default', 'a', { command: ['sleep', '1000'] })
-    await vi.waitUntil(() => node.runtime.running.size === 1)
+    await until(() => node.runtime.running.size === 1)
     connection.destroy()
-    await vi.waitUntil(() => node.runtime.running.size === 0)
+    await until(() => node.runtime.running.size === 0)
   })
 
   test('so does one that sends nonsense', async () => {
     const connection = await client.exec('default', 'a', { command: ['sleep', '1000'], stdin: true })
-    await vi.waitUntil(() => node.runtime.running.size === 1)
+    await until(() => node.runtime.running.size === 1)
     connection.write(Buffer.from('ffffffffff', 'hex'))
     expect((await readAll(connection)).exit).toBeUndefined()
-    await vi.waitUntil(() => node.runtime.running.size === 0)
+    await until(() => node.runtime.running.size === 0)
   })
 
   test('stopping the API ends the conversation', async () => {
     const connection = await client.exec('default', 'a', { command: ['sleep', '1000'] })
-    await vi.waitUntil(() => node.runtime.running.size === 1)
+    await until(() => node.runtime.running.size === 1)
     await node.api.stop()
     expect((await readAll(connection)).exit).toBeUndefined()
-    await vi.waitUntil(() => node.runtime.running.size === 0)
+    await until(() => node.runtime.running.size === 0)
   })
 
   test('a command that cannot be run is an error in the exit frame', async () => {
@@ -141,18 +150,20 @@ describe('exec', () => {
     const target = '/v1/pods/default/a/exec?request=%7B%22command%22%3A%5B%22true%22%5D%7D'
     expect(await call(node.socket, 'POST', target)).toMatchObject({ status: 426 })
     const raw = `POST ${target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
-    expect(await sendRaw(node.socket, raw)).toMatch(/^HTTP\/1.1 426 [^]*upgrade-required/)
+    expect(await sendRaw(node.socket, raw)).toMatch(/^HTTP\/1.1 426 [\s\S]*upgrade-required/)
   })
 
   test('an upgrade of any other path is an error too', async () => {
     const raw = 'GET /v1/nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: polder-exec\r\n\r\n'
-    expect(await sendRaw(node.socket, raw)).toMatch(/^HTTP\/1.1 404 [^]*unknown-path/)
+    expect(await sendRaw(node.socket, raw)).toMatch(/^HTTP\/1.1 404 [\s\S]*unknown-path/)
   })
 
   test('frames may come in the same breath as the request', async () => {
     const query = new URLSearchParams({ request: JSON.stringify({ command: ['cat'], stdin: true }) })
     const connection = net.connect(node.socket)
-    connection.write(`POST /v1/pods/default/a/exec?${query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: polder-exec\r\n\r\n`)
+    connection.write(
+      `POST /v1/pods/default/a/exec?${query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: polder-exec\r\n\r\n`,
+    )
     connection.write(Buffer.concat([encodeFrame(EXEC_STDIN, 'early'), encodeFrame(EXEC_STDIN, '')]))
     expect(await text(connection)).toContain(`${encodeFrame(EXEC_STDOUT, 'early')}`)
   })
@@ -195,9 +206,9 @@ describe('logs', () => {
     stream.on('data', (chunk) => {
       seen += chunk
     })
-    await vi.waitUntil(() => seen === 'three\n')
+    await until(() => seen === 'three\n')
     appendFileSync(file, 'four\n')
-    await vi.waitUntil(() => seen === 'three\nfour\n')
+    await until(() => seen === 'three\nfour\n')
     const closed = new Promise((resolve) => stream.once('close', resolve))
     stream.destroy()
     await closed

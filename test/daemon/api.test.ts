@@ -1,10 +1,12 @@
+/** The API over its real socket: objects, errors, limits, and requests that no client of ours would send. */
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ROUTES } from '../../daemon/api/routes.ts'
-import { attachmentOf, type ApiNode, makeScratch, putPod, type Scratch, startApiNode } from '../support/api-node.ts'
+import { type ApiNode, attachmentOf, makeScratch, putPod, type Scratch, startApiNode } from '../support/api-node.ts'
 import { call, sendRaw } from '../support/http.ts'
+import { until } from '../support/until.ts'
 
 let scratch: Scratch
 let node: ApiNode
@@ -19,7 +21,12 @@ afterEach(async () => {
   scratch.remove()
 })
 
-const POD = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'a' }, spec: { containers: [{ name: 'c', image: 'i' }] } }
+const POD = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'a' },
+  spec: { containers: [{ name: 'c', image: 'i' }] },
+}
 
 function errorCode(answer: { body: unknown }): string {
   return (answer.body as { error: { code: string } }).error.code
@@ -30,9 +37,14 @@ describe('objects', () => {
     const put = (object: object) => call(node.socket, 'PUT', '/v1/objects', JSON.stringify(object))
     expect((await put(POD)).body).toEqual({ result: 'created' })
     expect((await put(POD)).body).toEqual({ result: 'unchanged' })
-    expect((await put({ ...POD, metadata: { name: 'a', labels: { app: 'x' } } })).body).toEqual({ result: 'configured' })
+    expect((await put({ ...POD, metadata: { name: 'a', labels: { app: 'x' } } })).body).toEqual({
+      result: 'configured',
+    })
     const read = await call(node.socket, 'GET', '/v1/objects/Pod/default/a')
-    expect(read).toMatchObject({ status: 200, body: { kind: 'Pod', metadata: { namespace: 'default', labels: { app: 'x' } } } })
+    expect(read).toMatchObject({
+      status: 200,
+      body: { kind: 'Pod', metadata: { namespace: 'default', labels: { app: 'x' } } },
+    })
     const list = await call(node.socket, 'GET', '/v1/objects/Pod?namespace=default')
     expect(list.body).toEqual([read.body])
     expect((await call(node.socket, 'GET', '/v1/objects/Pod?namespace=other')).body).toEqual([])
@@ -48,7 +60,10 @@ describe('objects', () => {
   test('a namespace takes its pods along', async () => {
     const put = (object: object) => call(node.socket, 'PUT', '/v1/objects', JSON.stringify(object))
     const inShop = { ...POD, metadata: { name: 'a', namespace: 'shop' } }
-    expect(await put(inShop)).toMatchObject({ status: 404, body: { error: { remedy: expect.stringContaining('polder create namespace shop') } } })
+    expect(await put(inShop)).toMatchObject({
+      status: 404,
+      body: { error: { remedy: expect.stringContaining('polder create namespace shop') } },
+    })
     await put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } })
     await put(inShop)
     expect((await call(node.socket, 'DELETE', '/v1/objects/Namespace/-/shop')).status).toBe(200)
@@ -67,7 +82,7 @@ describe('deleting a pod and waiting for it', () => {
     void deleting.then(() => {
       answered = true
     })
-    await vi.waitUntil(() => node.store.get('Pod', 'a', 'default') === undefined)
+    await until(() => node.store.get('Pod', 'a', 'default') === undefined)
     node.attachments.length = 0
     await call(node.socket, 'GET', '/v1/node')
     expect(answered).toBe(false)
@@ -111,8 +126,11 @@ describe('what a node says of itself', () => {
 
   test('a CNI call reaches its handler with headers and body, and its failure is a 500', async () => {
     const cni = (command: string) =>
-      sendRaw(node.socket, `POST /cni HTTP/1.1\r\nHost: x\r\nX-CNI-Command: ${command}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`)
-    expect(await cni('ADD')).toMatch(/^HTTP\/1.1 200 [^]*\r\n\r\n.*"cniVersion":"1.0.0"/)
+      sendRaw(
+        node.socket,
+        `POST /cni HTTP/1.1\r\nHost: x\r\nX-CNI-Command: ${command}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`,
+      )
+    expect(await cni('ADD')).toMatch(/^HTTP\/1.1 200 [\s\S]*\r\n\r\n.*"cniVersion":"1.0.0"/)
     expect(await cni('BAD')).toMatch(/^HTTP\/1.1 500 /)
     expect(node.cniCalls).toEqual(['ADD {}', 'BAD {}'])
   })
@@ -150,12 +168,12 @@ describe('what is wrong is answered with an ApiError', () => {
   })
 
   test('what is not HTTP at all', async () => {
-    expect(await sendRaw(node.socket, 'hello\r\n\r\n')).toMatch(/^HTTP\/1.1 400 [^]*"code":"invalid"/)
+    expect(await sendRaw(node.socket, 'hello\r\n\r\n')).toMatch(/^HTTP\/1.1 400 [\s\S]*"code":"invalid"/)
   })
 
   test('a head without end', async () => {
     const head = `GET /v1/node HTTP/1.1\r\nX: ${'x'.repeat(1 << 20)}`
-    expect(await sendRaw(node.socket, head)).toMatch(/^HTTP\/1.1 431 [^]*"code":"too-large"/)
+    expect(await sendRaw(node.socket, head)).toMatch(/^HTTP\/1.1 431 [\s\S]*"code":"too-large"/)
   })
 
   test('a fault of ours', async () => {

@@ -1,3 +1,4 @@
+/** The frames of exec: whatever is encoded comes out again, however the bytes are cut on the way. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { decodeFrames, encodeFrame, encodeFrames, FRAME_BYTES_MAX } from '../../daemon/api/exec-frames.ts'
@@ -31,7 +32,10 @@ describe('exec frames', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(frame, { maxLength: 8 }), fc.array(fc.nat(40)), async (frames, sizes) => {
         const bytes = Buffer.concat(frames.map(({ channel, payload }) => encodeFrame(channel, payload)))
-        const expected = frames.map(({ channel, payload }) => ({ channel, payload: Buffer.from(payload).toString('hex') }))
+        const expected = frames.map(({ channel, payload }) => ({
+          channel,
+          payload: Buffer.from(payload).toString('hex'),
+        }))
         expect(await decode(bytes, sizes)).toEqual(expected)
       }),
     )
