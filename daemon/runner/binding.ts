@@ -42,14 +42,19 @@ export function isReady(node: Node, nowMs: number): boolean {
   return nowMs - Date.parse(ready.lastHeartbeatTime) < HEARTBEAT_PATIENCE_MS
 }
 
-/** Binds this node's share of the pods, at every change and as heartbeats grow old. */
+/**
+ * Binds this node's share of the pods, at every change and as heartbeats grow old. One after the other, in the order of
+ * the decision: so every other node sees a beginning of what this one did, and from it decides the same about the rest.
+ */
 export class Binder {
   readonly #store: ClusterStore
   readonly #nodeName: string
   readonly #log: Logger
-  readonly #underWay = new Set<string>()
+  /** Pods that are bound although the store does not show it yet, by uid; `undefined`: another node was first. */
+  readonly #settled = new Map<string, string | undefined>()
   #unsubscribe: (() => void) | undefined
   #timer: NodeJS.Timeout | undefined
+  #binding = false
 
   constructor(store: ClusterStore, nodeName: string, log: Logger) {
     this.#store = store
@@ -58,35 +63,54 @@ export class Binder {
   }
 
   start(): void {
-    this.#unsubscribe = this.#store.onChange(() => this.#pass())
-    this.#timer = setInterval(() => this.#pass(), POLL_MS)
-    this.#pass()
+    this.#unsubscribe = this.#store.onChange(() => this.#wake())
+    this.#timer = setInterval(() => this.#wake(), POLL_MS)
+    this.#wake()
   }
 
   stop(): void {
     this.#unsubscribe?.()
     clearInterval(this.#timer)
+    this.#timer = undefined
   }
 
-  #pass(): void {
-    const pods = this.#store.list('Pod')
-    if (pods.every((pod) => nodeOf(pod) !== undefined)) return
-    for (const { pod, nodeName } of chooseNodes(pods, this.#store.list('Node'), Date.now()))
-      if (nodeName === this.#nodeName) void this.#bind(pod)
+  #wake(): void {
+    if (this.#binding) return
+    this.#binding = true
+    this.#bindAll()
+      .catch((error: Error) => this.#log.error({ err: error }, 'a pod was not bound, it will be tried again'))
+      .finally(() => {
+        this.#binding = false
+      })
   }
 
-  async #bind(pod: Pod): Promise<void> {
-    const key = `${pod.metadata.namespace}/${pod.metadata.name}`
-    if (this.#underWay.has(key)) return
-    this.#underWay.add(key)
-    try {
-      if (await this.#store.bind(pod, this.#nodeName)) this.#log.info({ pod: key }, 'pod bound to this node')
-    } catch (error) {
-      this.#log.error({ err: error, pod: key }, 'pod: not bound, will be tried again')
-    } finally {
-      this.#underWay.delete(key)
+  async #bindAll(): Promise<void> {
+    for (let pod = this.#next(); pod !== undefined && this.#timer !== undefined; pod = this.#next()) {
+      const won = await this.#store.bind(pod, this.#nodeName)
+      this.#settled.set(uidOf(pod), won ? this.#nodeName : undefined)
+      if (won) this.#log.info({ pod: `${pod.metadata.namespace}/${pod.metadata.name}` }, 'pod bound to this node')
     }
   }
+
+  /** The next pod that falls to this node. */
+  #next(): Pod | undefined {
+    const listed = this.#store.list('Pod')
+    const unbound = new Set(listed.filter((pod) => nodeOf(pod) === undefined).map(uidOf))
+    for (const uid of this.#settled.keys()) if (!unbound.has(uid)) this.#settled.delete(uid)
+    const pods = listed.flatMap((pod) => {
+      const uid = uidOf(pod)
+      if (!this.#settled.has(uid)) return [pod]
+      const nodeName = this.#settled.get(uid)
+      return nodeName === undefined ? [] : [{ ...pod, spec: { ...pod.spec, nodeName } }]
+    })
+    if (pods.every((pod) => nodeOf(pod) !== undefined)) return undefined
+    return chooseNodes(pods, this.#store.list('Node'), Date.now()).find(({ nodeName }) => nodeName === this.#nodeName)
+      ?.pod
+  }
+}
+
+function uidOf(pod: Pod): string {
+  return pod.metadata.uid ?? `${pod.metadata.namespace}/${pod.metadata.name}`
 }
 
 function isFinished(pod: Pod): boolean {

@@ -8,14 +8,13 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { constants } from 'node:os'
 import type { Writable } from 'node:stream'
 import type { ExecRequest } from '../api/types.ts'
 import type { Attachment, Attachments } from '../attachments/attachment.ts'
 import type { Pod, PodStatus } from '../cluster/objects.ts'
 import { PolderError } from '../errors.ts'
-import { Netlink } from '../netlink/netlink.ts'
 import { createNetns, deleteNetns } from '../nic/nic.ts'
 import { podConditions } from './cri/pod-status.ts'
 import type { ExecStreams, HeldPod, LogOptions, PodRuntime } from './pod-runtime.ts'
@@ -121,7 +120,6 @@ export class NetnsRuntime implements PodRuntime {
     mkdirSync(NETNS_FOLDER, { recursive: true })
     createNetns(path)
     try {
-      bringUpLoopback(path)
       return await this.#attachments.add({
         containerId: containerId(name),
         ifName: IF_NAME,
@@ -168,14 +166,4 @@ function netnsName({ namespace, name }: PodName): string {
 
 function containerId(name: PodName): string {
   return `netns-${netnsName(name)}`
-}
-
-function bringUpLoopback(path: string): void {
-  const fd = openSync(path, 'r')
-  try {
-    using netlink = new Netlink(fd)
-    netlink.setLink(netlink.link('lo')!.index, { up: true })
-  } finally {
-    closeSync(fd)
-  }
 }

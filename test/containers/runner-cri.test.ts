@@ -395,10 +395,10 @@ describe('what changes', () => {
   test('a process gets the time that its pod gives it to end', async () => {
     const script = 'trap "echo bye > /dev/shm/said; exit 0" TERM; while true; do sleep 0.1; done'
     const patient = podOf('patient', [{ command: ['sh', '-c', script] }], { terminationGracePeriodSeconds: 20 })
-    const stubborn = podOf('stubborn', [forever()], { terminationGracePeriodSeconds: 2 })
-    await Promise.all([running(patient), running(stubborn)])
+    const deaf = podOf('deaf', [forever()], { terminationGracePeriodSeconds: 2 })
+    await Promise.all([running(patient), running(deaf)])
     const [quickMs, slowMs] = await Promise.all(
-      [patient, stubborn].map(async (pod) => {
+      [patient, deaf].map(async (pod) => {
         const begun = Date.now()
         await remove(pod)
         return Date.now() - begun

@@ -20,6 +20,15 @@ const RESTART_MAX_MS = 300_000
 
 type Waiting = NonNullable<ContainerView['waiting']>
 
+/** A container that should run, what is known of it, and where it belongs. */
+export interface WantedContainer {
+  pod: Pod
+  container: Container
+  view: ContainerView
+  sandbox: LiveSandbox
+  record: PodRecord
+}
+
 export class Containers {
   readonly #client: ContainerdClient
   readonly #sandboxes: Sandboxes
@@ -27,7 +36,7 @@ export class Containers {
   readonly #images: Images
   readonly #restarts = new BackOff(RESTART_INITIAL_MS, RESTART_MAX_MS)
   /** Containers that could not even be created, by `UID/NAME`. */
-  readonly #failures = new Map<string, { atMs: number; message: string }>()
+  readonly #failures = new Map<string, { atMs: number; message: string; sandboxId: string }>()
 
   constructor(client: ContainerdClient, sandboxes: Sandboxes, facts: config.NodeFacts) {
     this.#client = client
@@ -46,26 +55,28 @@ export class Containers {
   }
 
   /** Brings one wanted container nearer to running and `view` up to date; one that runs as it should is left alone. */
-  async ensure(pod: Pod, container: Container, view: ContainerView, sandbox: LiveSandbox, record: PodRecord) {
+  async ensure(wanted: WantedContainer): Promise<void> {
+    const { pod, container, view, sandbox, record } = wanted
     const previous = newestContainer(record, container.name)
     const isMeant = previous !== undefined && isFromManifest(pod, container, previous)
     if (isMeant && view.current?.state === CONTAINER_RUNNING && previous.pod_sandbox_id === sandbox.id) return
     const key = `${config.podUid(pod)}/${container.name}`
     const attempt = nextAttempt(previous)
-    const waiting =
-      this.#heldBack(key, isMeant ? view.current : undefined) ?? (await this.#imageWait(container, key, attempt))
+    const heldBack = this.#heldBack(key, sandbox.id, isMeant ? view.current : undefined)
+    const waiting = heldBack ?? (await this.#imageWait(container, key, attempt))
     if (waiting !== undefined) {
       view.waiting = waiting
       return
     }
-    if (isMeant && previous.state !== CONTAINER_CREATED) this.#restarts.tried(key, Date.now())
+    const isRestart = isMeant && previous.state !== CONTAINER_CREATED
+    if (isRestart) this.#restarts.tried(key, Date.now())
     try {
-      await this.#replace(pod, container, previous, attempt, sandbox, record, view)
+      await this.#replace(wanted, previous, attempt)
       this.#failures.delete(key)
     } catch (error) {
       const { message } = error as Error
-      this.#restarts.tried(key, Date.now())
-      this.#failures.set(key, { atMs: Date.now(), message })
+      if (!isRestart) this.#restarts.tried(key, Date.now())
+      this.#failures.set(key, { atMs: Date.now(), message, sandboxId: sandbox.id })
       view.waiting = { reason: 'CreateContainerError', message }
     }
   }
@@ -82,15 +93,8 @@ export class Containers {
     for (const key of this.#failures.keys()) if (key.startsWith(`${uid}/`)) this.#failures.delete(key)
   }
 
-  async #replace(
-    pod: Pod,
-    container: Container,
-    previous: CriContainer | undefined,
-    attempt: number,
-    sandbox: LiveSandbox,
-    record: PodRecord,
-    view: ContainerView,
-  ): Promise<void> {
+  async #replace(wanted: WantedContainer, previous: CriContainer | undefined, attempt: number): Promise<void> {
+    const { pod, container, view, sandbox, record } = wanted
     if (previous?.state === CONTAINER_RUNNING) await this.#sandboxes.stopContainers([previous], graceSeconds(record))
     if (previous?.state === CONTAINER_CREATED) await this.remove(previous)
     const created = await this.#client.call('runtime.CreateContainer', {
@@ -106,9 +110,10 @@ export class Containers {
   }
 
   /** Why a container that ended, or could not be created, is not started right now. */
-  #heldBack(key: string, ended: ContainerStatus | undefined): Waiting | undefined {
+  #heldBack(key: string, sandboxId: string, ended: ContainerStatus | undefined): Waiting | undefined {
     const failure = this.#failures.get(key)
-    if (failure !== undefined && this.#restarts.remainingMs(key, failure.atMs, Date.now()) > 0)
+    // What failed in a sandbox that is gone may have failed because it was going.
+    if (failure?.sandboxId === sandboxId && this.#restarts.remainingMs(key, failure.atMs, Date.now()) > 0)
       return { reason: 'CreateContainerError', message: failure.message }
     if (ended?.state !== CONTAINER_EXITED) return undefined
     const endedAtMs = Number(BigInt(ended.finished_at) / 1_000_000n)

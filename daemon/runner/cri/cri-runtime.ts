@@ -79,7 +79,7 @@ export class CriRuntime implements PodRuntime {
     view.podIPs = sandbox.podIPs
     for (const container of wanted) {
       const own = views.find((candidate) => candidate.name === container.name)!
-      await this.#containers.ensure(pod, container, own, sandbox, record)
+      await this.#containers.ensure({ pod, container, view: own, sandbox, record })
     }
     await this.#removeLeftovers(pod, record, sandbox.id)
     return podStatus(pod, view, Date.now())
