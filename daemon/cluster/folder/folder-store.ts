@@ -174,7 +174,7 @@ export class FolderStore implements ClusterStore {
     return this.#write(async () => {
       this.#own.take(name)
       try {
-        this.#refresh(filesIn(this.#folder, 'nodes'))
+        this.#lookAgainAtNodes()
         const current = this.#mirror.spec(key) as Node | undefined
         if (current === undefined) this.#requireUsable(specPath(key))
         const podCIDRs = await this.#claims.claim(name, current?.spec.podCIDRs ?? [], this.#mirror.list('Node'))
@@ -219,6 +219,11 @@ export class FolderStore implements ClusterStore {
     this.#refresh([specPath(key), statusPath(key)])
   }
 
+  #lookAgainAtNodes(): void {
+    const known = this.#mirror.paths().filter((path) => path.startsWith('nodes/'))
+    this.#refresh(new Set([...known, ...filesIn(this.#folder, 'nodes')]))
+  }
+
   async #writeSpec(object: ClusterObject): Promise<void> {
     const path = specPath(keyOf(object))
     await mkdir(join(this.#folder, dirname(path)), { recursive: true })
@@ -252,7 +257,7 @@ export class FolderStore implements ClusterStore {
   /** Ranges that a person leaves out stay as they are; those that a person chooses must be free. */
   #checkRanges(wanted: Node, current: Node | undefined): void {
     if (wanted.spec.podCIDRs.length === 0) wanted.spec.podCIDRs = current?.spec.podCIDRs ?? []
-    this.#refresh(filesIn(this.#folder, 'nodes'))
+    this.#lookAgainAtNodes()
     this.#claims.checkFree(wanted.metadata.name, wanted.spec.podCIDRs, this.#mirror.list('Node'))
   }
 
