@@ -36,7 +36,11 @@ export function hierarchies(mountinfo: string = readFileSync('/proc/self/mountin
     found.set(mountPoint, { version: 1, mountPoint, options: [...named, ...options].join(',') })
   }
   if (found.size === 0) {
-    throw new PolderError('cgroups', 'no cgroup file system is mounted', 'run: mount -t cgroup2 cgroup2 /sys/fs/cgroup')
+    throw new PolderError(
+      'cgroups',
+      'No cgroup file system is mounted.',
+      'Run: mount -t cgroup2 cgroup2 /sys/fs/cgroup',
+    )
   }
   return [...found.values()]
 }
@@ -109,8 +113,17 @@ async function removeTree(cgroup: string): Promise<void> {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOENT') return
-      if (code !== 'EBUSY' || waitedMs >= 5000) throw error
+      if (code !== 'EBUSY') throw error
+      if (waitedMs >= 5000) throw inUse(cgroup)
       await delay(20)
     }
   }
+}
+
+function inUse(cgroup: string): PolderError {
+  return new PolderError(
+    'lab-in-use',
+    `Processes that are not of this lab's nodes are in ${cgroup}.`,
+    'Another lab of this name may run in a container on this machine: give this one another name with --name.',
+  )
 }

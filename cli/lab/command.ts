@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { Command, InvalidArgumentError } from 'commander'
 import { PolderError } from '../../daemon/errors.ts'
+import { examples } from '../command.ts'
 import { down } from './down.ts'
 import { type Lab, labOf, MAX_NODES, nodesOf } from './lab.ts'
 import { execInside, nodeInits } from './processes.ts'
@@ -9,21 +10,18 @@ import { requireRoot } from './root.ts'
 import { describeLab, labState } from './status.ts'
 import { up } from './up.ts'
 
-const EXAMPLES = `
-Examples:
-  sudo ./scripts/polder lab up --nodes 3          three nodes, each with its own containerd and polderd
-  ./scripts/polder lab status                     what runs, and where the logs are
-  sudo ./scripts/polder lab exec node1 -- ip addr  a command inside a node
-  sudo ./scripts/polder lab down                  removes all of it
-`
-
 const NAME = ['--name <name>', 'which lab, where there are several (default: $POLDER_LAB, or lab)'] as const
 
 export function labCommand(): Command {
   const command = new Command('lab')
     .enablePositionalOptions()
     .description('several nodes on this machine: each is a set of namespaces with its own containerd and polderd')
-    .addHelpText('after', EXAMPLES)
+  examples(command, [
+    ['sudo polder lab up --nodes 3', 'three nodes'],
+    ['sudo polder lab status', 'what runs, and where the logs are'],
+    ['sudo polder lab exec node1 -- ip addr', 'a command inside a node'],
+    ['sudo polder lab down', 'removes all of it'],
+  ])
 
   command
     .command('up')
@@ -72,8 +70,8 @@ async function execInNode(lab: Lab, name: string, words: string[]): Promise<numb
   const init = nodeInits(lab).get(name)
   if (node === undefined || init === undefined) {
     const known = [...nodeInits(lab).keys()].sort()
-    const remedy = known.length > 0 ? `its nodes: ${known.join(', ')}` : 'start it with: sudo ./scripts/polder lab up'
-    throw new PolderError('lab-no-node', `the lab has no running node '${name}'`, remedy)
+    const remedy = known.length > 0 ? `Its nodes are ${known.join(', ')}.` : 'Start it: sudo polder lab up'
+    throw new PolderError('lab-no-node', `The lab has no running node "${name}".`, remedy)
   }
   const here = process.cwd()
   return execInside(node, init, words, existsSync(`/proc/${init}/root${here}`) ? here : '/')
@@ -82,13 +80,11 @@ async function execInNode(lab: Lab, name: string, words: string[]): Promise<numb
 function nodeCount(text: string): number {
   const count = Number(text)
   if (Number.isInteger(count) && count >= 1 && count <= MAX_NODES) return count
-  throw new InvalidArgumentError(`it must be a number from 1 to ${MAX_NODES}`)
+  throw new InvalidArgumentError(`It must be a number from 1 to ${MAX_NODES}`)
 }
 
 function interrupted(lab: Lab): never {
   const name = lab.name === 'lab' ? '' : ` --name ${lab.name}`
-  console.error(
-    `\nInterrupted. Run 'polder lab up${name}' to go on, or 'polder lab down${name}' to remove what is there.`,
-  )
+  console.error(`\nInterrupted. To go on: polder lab up${name}. To remove what is there: polder lab down${name}`)
   process.exit(130)
 }

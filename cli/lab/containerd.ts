@@ -9,7 +9,7 @@ import { CHECKOUT, type LabNode } from './lab.ts'
 import { run } from './processes.ts'
 
 /** Made on this machine by scripts/images: a lab has no way to a registry. */
-export const PAUSE_IMAGE = 'localhost/polder/pause:1'
+export const PAUSE_IMAGE = 'localhost/polder/pause:latest'
 
 const CAP_SYS_RESOURCE = 24n
 const CNI_PLUGIN_FOLDERS = ['/usr/lib/cni', '/opt/cni/bin']
@@ -75,8 +75,8 @@ function installCniPlugins(node: LabNode): void {
   const loopback = CNI_PLUGIN_FOLDERS.map((folder) => `${folder}/loopback`).find((path) => existsSync(path))
   const polderCni = `${CHECKOUT}/build/polder-cni`
   if (loopback === undefined || !existsSync(polderCni)) {
-    const missing = loopback === undefined ? 'the CNI plugin `loopback`' : polderCni
-    throw new PolderError('lab-incomplete', `${missing} is missing`, 'run: sudo ./scripts/setup')
+    const missing = loopback === undefined ? 'CNI plugin `loopback`' : polderCni
+    throw new PolderError('lab-incomplete', `There is no ${missing}.`, 'Run: sudo ./scripts/setup')
   }
   for (const plugin of [loopback, polderCni]) {
     const target = `${bin}/${plugin.slice(plugin.lastIndexOf('/') + 1)}`

@@ -6,6 +6,10 @@ import type { LabNode } from './lab.ts'
 import { tail } from './log-tail.ts'
 import { runsInside, startInside } from './processes.ts'
 
+const POLL_MS = 20
+/** A process that is about to end still has a command line, and one that is becoming another program has none. */
+const ABSENT_MS = 100
+
 export interface Daemon {
   name: 'containerd' | 'polderd'
   command: string[]
@@ -19,21 +23,28 @@ export interface Daemon {
 
 /** Resolves when the daemon answers; starts it unless it runs. */
 export async function ensureDaemon(node: LabNode, init: number, daemon: Daemon): Promise<void> {
-  if (await answers(daemon.socket)) return
-  if (!runsInside(init, daemon.commandLine)) await startInside(node, init, daemon.log, daemon.command)
-  for (let waitedMs = 0; waitedMs < daemon.startTimeoutMs; waitedMs += 20) {
+  const { startTimeoutMs } = daemon
+  let started = false
+  let absentMs = 0
+  for (let waitedMs = 0; waitedMs < startTimeoutMs; waitedMs += POLL_MS) {
     if (await answers(daemon.socket)) return
-    if (!runsInside(init, daemon.commandLine)) throw notStarted(node, daemon, 'ended at once')
-    await delay(20)
+    absentMs = runsInside(init, daemon.commandLine) ? 0 : absentMs + POLL_MS
+    if (absentMs > ABSENT_MS) {
+      if (started) throw notStarted(node, daemon, 'ended at once')
+      await startInside(node, init, daemon.log, daemon.command)
+      started = true
+      absentMs = 0
+    }
+    await delay(POLL_MS)
   }
-  throw notStarted(node, daemon, `did not answer within ${daemon.startTimeoutMs / 1000} s`)
+  throw notStarted(node, daemon, `did not answer within ${startTimeoutMs / 1000} s`)
 }
 
 function notStarted(node: LabNode, daemon: Daemon, what: string): PolderError {
   return new PolderError(
     'lab-daemon',
     `${daemon.name} of ${node.name} ${what}\n${tail(daemon.log)}`,
-    `mend what the log says and run 'polder lab up' again, or 'polder lab down' to remove the lab`,
+    'Mend what the log says and run polder lab up again, or remove the lab with polder lab down.',
   )
 }
 

@@ -24,16 +24,17 @@ export async function down(lab: Lab, say: Say): Promise<void> {
     say(
       nodes.length === 0
         ? `The lab is not up: nothing to do.`
-        : `The lab is down: ${nodes.length} nodes and all of their pods are gone.`,
+        : `The lab is down: its nodes (${nodes.length}) and all of their pods are gone.`,
     )
   })
 }
 
-/** Also the directory of all labs, unless there is another one in it. */
+/** Also the directory of all labs, unless another lab or a mount is there. */
 function removeDirectory(directory: string): void {
   rmSync(directory, { recursive: true, force: true })
-  const parent = dirname(directory)
-  if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent)
+  try {
+    rmdirSync(dirname(directory))
+  } catch {}
 }
 
 /** Nodes with directories, and nodes of which only the network namespace is left. */

@@ -17,8 +17,8 @@ export async function makeImages(): Promise<void> {
   if (code === 0) return
   throw new PolderError(
     'lab-images',
-    'the images for the lab could not be made: see above',
-    "mend what it says, or start a lab without images: 'polder lab up --no-images'",
+    'The images for the lab could not be made: see above.',
+    'Mend what it says, or start a lab without images: polder lab up --no-images',
   )
 }
 

@@ -57,8 +57,8 @@ export function labOf(name: string = process.env['POLDER_LAB'] ?? DEFAULT_LAB): 
   if (!/^(?!.*node[0-9]+$)[a-z0-9][a-z0-9-]{0,31}$/.test(name)) {
     throw new PolderError(
       'lab-name',
-      `'${name}' cannot be the name of a lab`,
-      'use up to 32 small letters, digits and hyphens, not ending like node1 (--name, or the environment variable POLDER_LAB)',
+      `"${name}" cannot be the name of a lab.`,
+      'Use up to 32 small letters, digits and hyphens, not ending like node1 (--name, or POLDER_LAB in the environment).',
     )
   }
   const dataDir = `/var/lib/polder-lab/${name}`

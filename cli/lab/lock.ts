@@ -14,8 +14,8 @@ export async function withLock<T>(lab: Lab, work: () => Promise<T>): Promise<T> 
   } catch {
     throw new PolderError(
       'lab-busy',
-      `another 'polder lab up' or 'down' works on the lab '${lab.name}'`,
-      'wait for it to end, then try again',
+      `Another polder lab up or down works on the lab "${lab.name}".`,
+      'Wait for it to end, then try again.',
     )
   }
   try {

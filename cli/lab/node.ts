@@ -71,8 +71,8 @@ async function startNamespaces(node: LabNode): Promise<number> {
     if (pid !== undefined) return pid
     await delay(10)
   }
-  throw new PolderError('lab-node', `the namespaces of ${node.name} could not be made\n${tail(logFile)}`, FULL_ROOT)
+  throw new PolderError('lab-node', `The namespaces of ${node.name} could not be made\n${tail(logFile)}`, FULL_ROOT)
 }
 
 const FULL_ROOT =
-  'a lab needs root with the right to make namespaces and mounts: a machine, a VM, or a container started with --privileged'
+  'A lab needs root with the right to make namespaces and mounts: a machine, a VM, or a container that is privileged.'

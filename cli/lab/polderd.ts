@@ -45,7 +45,7 @@ export async function waitForReady(node: LabNode): Promise<void> {
   throw new PolderError(
     'lab-not-ready',
     `${node.name} is not Ready after ${READY_TIMEOUT_MS / 1000} s: ${last}\n${tail(node.polderdLog)}`,
-    `see ${node.polderdLog} and ${node.containerdLog}; 'polder lab up' tries again`,
+    `See ${node.polderdLog} and ${node.containerdLog}. To try again: polder lab up`,
   )
 }
 

@@ -18,12 +18,12 @@ const MARK = 'POLDER_LAB_NODE'
 export const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8' }
 
 /** Runs a program to its end; its standard output. Throws with what it wrote on standard error. */
-export function run(program: string, args: string[]): Promise<string> {
+export function run(program: string, args: string[], shownAs = [program, ...args]): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(program, args, { maxBuffer: 16 << 20, env: ENVIRONMENT }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout)
       else if (error.code === 'ENOENT') reject(missingProgram(program))
-      else reject(new Error(`${program} ${args.join(' ')}: ${stderr.trim() || error.message}`))
+      else reject(new Error(`${shownAs.join(' ')}: ${stderr.trim() || `ended with ${error.code ?? error.signal}`}`))
     })
   })
 }
@@ -34,7 +34,7 @@ export function runVisibly(program: string, args: string[]): Promise<number> {
 }
 
 function missingProgram(program: string): PolderError {
-  return new PolderError('program-missing', `the program '${program}' is not installed`, 'run: sudo ./scripts/setup')
+  return new PolderError('program-missing', `The program ${program} is not installed.`, 'Run: sudo ./scripts/setup')
 }
 
 export function markOf(node: LabNode): Record<string, string> {
@@ -91,8 +91,8 @@ export async function killNodes(lab: Lab, node?: LabNode): Promise<void> {
       const pids = left.map(({ pid }) => pid).join(', ')
       throw new PolderError(
         'lab-stuck',
-        `processes of the lab do not end: ${pids}`,
-        'look at them with ps, then try again',
+        `Processes of the lab do not end: ${pids}.`,
+        'Look at them with ps, then try again.',
       )
     }
     for (const { pid } of left) killIfThere(pid)
@@ -116,7 +116,7 @@ export function commandInside(node: LabNode, init: number, command: string[], wo
 
 export function runInside(node: LabNode, init: number, command: string[]): Promise<string> {
   const [program, ...args] = commandInside(node, init, command) as [string, ...string[]]
-  return run(program, args)
+  return run(program, args, [`on ${node.name}:`, ...command])
 }
 
 /** Starts a daemon in a node, its output appended to a file. The shell ends and leaves it to the node's first process. */

@@ -5,7 +5,7 @@ export function requireRoot(command: string): void {
   if (process.getuid?.() === 0) return
   throw new PolderError(
     'not-root',
-    `'${command}' makes namespaces and mounts, which only root may do`,
-    `run: sudo ./scripts/${command}`,
+    `Only root may run ${command}: it works with namespaces and mounts.`,
+    `Run: sudo ${command}`,
   )
 }

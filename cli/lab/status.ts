@@ -27,7 +27,7 @@ export async function labState(lab: Lab): Promise<NodeState[]> {
 }
 
 export function describeLab(lab: Lab, states: NodeState[]): string {
-  if (states.length === 0) return `The lab is not up. Start it with: sudo ./scripts/polder lab up`
+  if (states.length === 0) return 'The lab is not up. Start it with: sudo polder lab up'
   const rows = states.map(({ node, init, containerd, polderd, podCIDRs }) => {
     const { ipv4, ipv6 } = underlayAddresses(node)
     const word = (works: boolean) => (works ? 'runs' : 'down')

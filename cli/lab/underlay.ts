@@ -28,7 +28,9 @@ export async function makeNodeNetwork(node: LabNode): Promise<void> {
   await removeNodeNetwork(node)
   const { ipv4, ipv6 } = underlayAddresses(node)
   const bridge = node.lab.underlayNetns
-  const peer = ['peer', 'name', UNDERLAY_INTERFACE, 'netns', node.netns]
+  // A node that is started again keeps its MAC, as a machine does: the others have it in their neighbor tables.
+  const mac = `02:30:00:00:00:${node.number.toString(16).padStart(2, '0')}`
+  const peer = ['peer', 'name', UNDERLAY_INTERFACE, 'address', mac, 'netns', node.netns]
   await run('ip', ['netns', 'add', node.netns])
   await run('ip', ['-n', bridge, 'link', 'add', node.name, 'type', 'veth', ...peer])
   await run('ip', ['-n', bridge, 'link', 'set', node.name, 'master', BRIDGE, 'up'])

@@ -106,7 +106,7 @@ describe('up again', () => {
 
   test('starts a daemon that died', async () => {
     await inside(1, 'sh', '-c', 'kill -9 $(pidof containerd)')
-    expect((await labState(lab))[0]).toMatchObject({ containerd: false })
+    await expect.poll(async () => (await labState(lab))[0]?.containerd).toBe(false)
     await up(lab, bare, quiet)
     expect((await labState(lab))[0]).toMatchObject({ containerd: true, polderd: true })
   })
@@ -121,7 +121,12 @@ describe('up again', () => {
   })
 
   test('shows the end of the log of a daemon that cannot start', async () => {
-    await inside(2, 'sh', '-c', 'kill -9 $(pidof containerd); sleep 0.1; rm -rf /run/containerd; touch /run/containerd')
+    await inside(
+      2,
+      'sh',
+      '-c',
+      `kill -9 $(pidof containerd); while pidof containerd; do :; done; rm -rf /run/containerd; touch /run/containerd`,
+    )
     const failure = up(lab, bare, quiet)
     await expect(failure).rejects.toThrow(/containerd of node2 .*\n.*the end of .*node2\/containerd\.log:\n/)
     await expect(failure).rejects.toThrow(/not a directory/)
@@ -162,7 +167,7 @@ describe('two labs', () => {
 
   test('one command at a time works on a lab', async () => {
     const first = up(lab, bare, quiet)
-    await expect(down(lab, quiet)).rejects.toThrow(/another 'polder lab up' or 'down'/)
+    await expect(down(lab, quiet)).rejects.toThrow(/Another polder lab up or down/)
     await first
   })
 })
