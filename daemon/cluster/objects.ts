@@ -28,11 +28,21 @@ export interface NodeNetwork {
   mtuBytes: number
 }
 
+export interface NodeSystemInfo {
+  polderVersion: string
+  kernelVersion: string
+  osImage: string
+  containerRuntimeVersion?: string
+  /** A digest of /etc/machine-id, where there is one. */
+  machineID?: string
+  bootID?: string
+}
+
 export interface NodeStatus {
   addresses: { type: 'InternalIP' | 'Hostname'; address: string }[]
   conditions: Condition[]
   network: NodeNetwork
-  nodeInfo?: { polderVersion: string; kernelVersion: string; osImage: string; containerRuntimeVersion?: string }
+  nodeInfo?: NodeSystemInfo
 }
 
 /**

@@ -235,6 +235,8 @@ export const NODE_STATUS_SCHEMA: z.ZodType<NodeStatus> = z.looseObject({
       kernelVersion: z.string(),
       osImage: z.string(),
       containerRuntimeVersion: z.string().exactOptional(),
+      machineID: z.string().exactOptional(),
+      bootID: z.string().exactOptional(),
     })
     .exactOptional(),
 })
