@@ -10,7 +10,7 @@ import { limitSize, mtuBytes } from './mtu.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DROP, drop, kindOf, TO_HOST, type Verdict } from './verdict.ts'
+import { DIRECT, DROP, drop, kindOf, TO_HOST, type Verdict } from './verdict.ts'
 
 export function fromHost(packet: Packet, tables: Tables): Verdict {
   const malformed = parse(packet)
@@ -23,7 +23,7 @@ export function fromHost(packet: Packet, tables: Tables): Verdict {
 
   const verdict = route(packet, tables)
   if (kindOf(verdict) === DROP) return verdict
-  if (kindOf(verdict) === TO_HOST) return drop(DROP_NO_ROUTE)
+  if (kindOf(verdict) === TO_HOST || kindOf(verdict) === DIRECT) return drop(DROP_NO_ROUTE)
 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)

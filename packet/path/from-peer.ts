@@ -23,7 +23,7 @@ import { recoverOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DROP, drop, kindOf, NEIGHBOUR, TO_PEER, type Verdict, WORLD } from './verdict.ts'
+import { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_POD, type Verdict } from './verdict.ts'
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
 export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict {
@@ -46,7 +46,7 @@ export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict 
 
   const verdict = route(packet, tables)
   if (kindOf(verdict) === DROP) return verdict
-  if (kindOf(verdict) === TO_PEER || verdict === WORLD) return drop(DROP_NO_TRANSIT)
+  if (kindOf(verdict) !== TO_POD && verdict !== HOST) return drop(DROP_NO_TRANSIT)
 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)

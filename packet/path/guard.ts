@@ -14,7 +14,7 @@ import {
   DROP_SPOOFED_PEER,
   DROP_SPOOFED_POD,
 } from './drop-reason.ts'
-import { kindOf, TO_PEER, toPeer } from './verdict.ts'
+import { direct, kindOf, TO_PEER, toPeer } from './verdict.ts'
 
 const LINK_LOCAL_MASK = 0xffc00000 | 0
 const LINK_LOCAL = 0xfe800000 | 0
@@ -44,12 +44,12 @@ export function guardPod(packet: Packet, port: number, tables: Tables): number {
   return owner === port ? 0 : DROP_SPOOFED_POD
 }
 
-/** The way back must lead to the peer that sent it (strict reverse path). */
+/** The way back must lead to the peer that sent it (strict reverse path), with or without an envelope. */
 export function guardPeer(packet: Packet, peer: number, tables: Tables): number {
   const refused = guardAddresses(packet)
   if (refused !== 0) return refused
   const back = tables.routes.lookup(packet.src0, packet.src1, packet.src2, packet.src3)
-  return back === toPeer(peer) ? 0 : DROP_SPOOFED_PEER
+  return back === toPeer(peer) || back === direct(peer) ? 0 : DROP_SPOOFED_PEER
 }
 
 export function guardHost(packet: Packet, tables: Tables): number {

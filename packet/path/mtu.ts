@@ -7,11 +7,12 @@ import * as ipv4 from '../formats/ipv4.ts'
 import { GSO_ECN, GSO_NONE, GSO_TCPV4, type Packet, segmentBytes } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import { DROP_TOO_BIG } from './drop-reason.ts'
-import { indexOf, kindOf, TO_PEER, type Verdict } from './verdict.ts'
+import { DIRECT, indexOf, kindOf, TO_PEER, type Verdict } from './verdict.ts'
 
 /** The largest IP packet that the next hop takes, in bytes. */
 export function mtuBytes(verdict: Verdict, tables: Tables): number {
-  return kindOf(verdict) === TO_PEER ? tables.peers.mtuBytes(indexOf(verdict)) : tables.mtuBytes
+  const kind = kindOf(verdict)
+  return kind === TO_PEER || kind === DIRECT ? tables.peers.mtuBytes(indexOf(verdict)) : tables.mtuBytes
 }
 
 /** Answers 0, or the drop reason; prepares the cut where one is needed. */

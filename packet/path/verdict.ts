@@ -8,8 +8,10 @@ export const TO_HOST = 3
 export const DROP = 4
 /** Taken in by the node itself, which answers. */
 export const ANSWER = 5
+/** To a peer on the same link, through the host's routes, without an envelope. */
+export const DIRECT = 6
 
-export type VerdictKind = typeof TO_POD | typeof TO_PEER | typeof TO_HOST | typeof DROP | typeof ANSWER
+export type VerdictKind = typeof TO_POD | typeof TO_PEER | typeof TO_HOST | typeof DROP | typeof ANSWER | typeof DIRECT
 export type Verdict = number
 
 const KIND_SHIFT = 24
@@ -29,6 +31,10 @@ export function toPod(port: number): Verdict {
 
 export function toPeer(peer: number): Verdict {
   return (TO_PEER << KIND_SHIFT) | peer
+}
+
+export function direct(peer: number): Verdict {
+  return (DIRECT << KIND_SHIFT) | peer
 }
 
 export function drop(reason: number): Verdict {

@@ -6,7 +6,17 @@
  */
 import { surroundingsOf, vtepMac } from '../../daemon/control/surroundings.ts'
 import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
-import { ANSWER, DROP, HOST, indexOf, kindOf, TO_PEER, TO_POD, type Verdict } from '../../packet/path/verdict.ts'
+import {
+  ANSWER,
+  DIRECT,
+  DROP,
+  HOST,
+  indexOf,
+  kindOf,
+  TO_PEER,
+  TO_POD,
+  type Verdict,
+} from '../../packet/path/verdict.ts'
 import { buildTables, openTables, type Tables } from '../../packet/tables/tables.ts'
 
 export const POD_A = 3
@@ -53,6 +63,7 @@ export function describeVerdict(verdict: Verdict): string {
   const kind = kindOf(verdict)
   if (kind === DROP) return DROP_REASONS[indexOf(verdict)]!.name
   if (kind === ANSWER) return 'neighbour'
+  if (kind === DIRECT) return `direct ${indexOf(verdict)}`
   if (kind === TO_POD) return `pod ${indexOf(verdict)}`
   if (kind === TO_PEER) return `peer ${indexOf(verdict)}`
   return verdict === HOST ? 'host' : 'world'
