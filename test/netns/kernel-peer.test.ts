@@ -15,7 +15,7 @@ import { transfer } from '../support/transfer-run.ts'
 
 const MTU = '1450'
 const MEGABYTES_100 = 100_000_000
-const FULL = process.env['POLDER_TEST_FULL'] === '1'
+const FULL = process.env['TEST_POLDER_FULL'] === '1'
 const BYTES = FULL ? 1_000_000_000 : MEGABYTES_100
 
 let cluster: TestCluster

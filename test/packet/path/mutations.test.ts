@@ -1,7 +1,7 @@
 /**
  * A million mutated packets for each entrance, from seeds that are real packets and captures: nothing throws, nothing
  * is written outside the packet and its headroom, and what becomes of each is what the naive router says. The seed of
- * the random numbers is printed; POLDER_TEST_SEED repeats a run.
+ * the random numbers is printed; TEST_POLDER_SEED repeats a run.
  */
 import { afterAll, expect, it } from 'vitest'
 import { Packet } from '../../../packet/packet.ts'
@@ -29,7 +29,7 @@ const arena = new Uint8Array(70_000).fill(GUARD)
 const slot = new Packet(arena)
 const reached = new Map<string, number>()
 
-const seed = Number(process.env['POLDER_TEST_SEED'] ?? (Math.random() * 2 ** 31) | 0)
+const seed = Number(process.env['TEST_POLDER_SEED'] ?? (Math.random() * 2 ** 31) | 0)
 let state = seed
 /** Mulberry32: small, fast, good enough to choose mutations. */
 function random(below: number): number {
