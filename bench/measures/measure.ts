@@ -1,0 +1,29 @@
+/** A measure takes figures from a network that is up. Each figure becomes a row of the table. */
+import type { BenchPod, Network } from '../peers/peer.ts'
+import type { Topology } from '../topology.ts'
+
+export interface Reading {
+  row: string
+  unit: string
+  value: number
+  better: 'more' | 'less'
+}
+
+export interface Subject {
+  topology: Topology
+  network: Network
+  from: BenchPod
+  to: BenchPod
+  /** Of each measurement, after its warm-up. */
+  seconds: number
+}
+
+export interface Measure {
+  name: string
+  /** What its rows mean: tools, versions, knobs. */
+  describe(): Promise<string>
+  run(subject: Subject): Promise<Reading[]>
+}
+
+/** TCP grows its windows, and V8 compiles, before anything counts. */
+export const WARM_UP_S = 1

@@ -1,0 +1,140 @@
+/**
+ * polder: the real polderd in each node's namespace, the pods attached by the real shim. The two polderds share a
+ * cluster folder; everything else each has for itself, in the topology's folder.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { VERSION } from '../../daemon/version.ts'
+import { attachPods } from '../cni-calls.ts'
+import { Background, inside, run } from '../processes.ts'
+import { type NodeSite, type Topology, UNDERLAY } from '../topology.ts'
+import type { CniPlugin, Daemon, Network, Peer } from './peer.ts'
+
+const MAIN = fileURLToPath(new URL('../../daemon/main.ts', import.meta.url))
+const READY_TIMEOUT_MS = 30_000
+
+export const POLDER: Peer = {
+  name: 'polder',
+
+  async describe() {
+    return `${VERSION}, Node ${process.versions.node}, one data-path worker a node, default settings`
+  },
+
+  async up(topology: Topology): Promise<Network> {
+    const [one, two] = topology.nodes
+    const first = await Polderd.start(topology, one)
+    const second = await Polderd.start(topology, two)
+    const onOne = await topology.addPods(['pod', 'same-node'])
+    const [pod, sameNode] = await attachPods(first.plugin, onOne)
+    const [otherNode] = await attachPods(second.plugin, await topology.addPods(['other-node']))
+    await untilReaches(pod!.netns, otherNode!.address, [first, second])
+    const down = async () => void (await Promise.all([first.stop(), second.stop()]))
+    const pods = { pod: pod!, sameNode: sameNode!, otherNode: otherNode!, attachedPods: onOne.length }
+    return { ...pods, plugin: first.plugin, daemon: first, down }
+  },
+}
+
+class Polderd implements Daemon {
+  readonly plugin: CniPlugin
+  readonly #process: Background
+  startUpMs = 0
+  startMB = 0
+
+  private constructor(process: Background, plugin: CniPlugin) {
+    this.#process = process
+    this.plugin = plugin
+  }
+
+  /** Resolves when it answers and its plugin can be called. */
+  static async start(topology: Topology, node: NodeSite): Promise<Polderd> {
+    const folder = join(topology.folder, node.name)
+    mkdirSync(folder)
+    const socket = join(folder, 'polderd.sock')
+    const flags = {
+      'node-name': node.name,
+      'cluster-folder': join(topology.folder, 'cluster'),
+      'underlay-interface': UNDERLAY,
+      'state-dir': join(folder, 'state'),
+      'cni-conf-dir': join(folder, 'net.d'),
+      'cni-bin-dir': join(folder, 'bin'),
+      socket,
+      runner: 'false',
+      'log-level': 'warn',
+    }
+    const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
+    const config = join(folder, 'plugin.json')
+    const plugin = { program: join(flags['cni-bin-dir'], 'polder-cni'), config, netns: node.netns }
+
+    const begin = performance.now()
+    const polderd = new Polderd(new Background(inside(node.netns, [process.execPath, MAIN, ...words])), plugin)
+    await until('polderd answers', [polderd], () => answers(socket))
+    polderd.startUpMs = performance.now() - begin
+    const list = join(flags['cni-conf-dir'], '10-polder.conflist')
+    await until('polderd installs its plugin', [polderd], async () => {
+      writeFileSync(config, pluginConfig(readFileSync(list, 'utf8')))
+      return true
+    })
+    polderd.startMB = polderd.residentMB()
+    return polderd
+  }
+
+  get ended(): boolean {
+    return this.#process.ended
+  }
+
+  get said(): string {
+    return this.#process.said
+  }
+
+  residentMB(): number {
+    const status = readFileSync(`/proc/${this.#process.pid}/status`, 'utf8')
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) / 1024
+  }
+
+  async stop(): Promise<void> {
+    await this.#process.end()
+  }
+}
+
+/** What a runtime makes of a configuration list for its only plugin. */
+function pluginConfig(list: string): string {
+  const { cniVersion, name, plugins } = JSON.parse(list)
+  return JSON.stringify({ ...plugins[0], cniVersion, name })
+}
+
+/** The second polderd is told of the first, and the other way round, within a moment. */
+function untilReaches(netns: string, address: string, daemons: Polderd[]): Promise<void> {
+  return until(`a pod reaches ${address}`, daemons, async () => {
+    await run(inside(netns, ['ping', '-c', '1', '-W', '0.2', address]))
+    return true
+  })
+}
+
+function answers(socket: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath: socket, path: '/v1/node' }, (answer) => {
+      answer.resume()
+      resolve(answer.statusCode === 200)
+    })
+    asked.once('error', reject)
+    asked.end()
+  })
+}
+
+/** Awaits a condition; a throw counts as not yet. What goes wrong is told with what the daemons said. */
+async function until(what: string, daemons: Polderd[], condition: () => Promise<boolean>): Promise<void> {
+  let cause: unknown
+  for (const deadline = performance.now() + READY_TIMEOUT_MS; performance.now() < deadline; await delay(2)) {
+    try {
+      if (await condition()) return
+    } catch (error) {
+      cause = error
+    }
+    if (daemons.some(({ ended }) => ended)) break
+  }
+  const said = daemons.map((daemon) => daemon.said).join('')
+  throw new Error(`in vain awaited: ${what}\n${said}`.trimEnd(), { cause })
+}
