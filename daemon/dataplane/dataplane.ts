@@ -52,6 +52,7 @@ export class DataPlane implements PodPorts {
   readonly #pods = new Map<number, { fd: number; addresses: string[] }>()
   #surroundings: Surroundings
   #worker: Worker | undefined
+  #started = false
   #stopping = false
 
   private constructor(options: DataPlaneOptions) {
@@ -63,7 +64,13 @@ export class DataPlane implements PodPorts {
   /** Resolves once packets flow. The descriptors belong to the data plane from then on. */
   static async start(options: DataPlaneOptions): Promise<DataPlane> {
     const plane = new DataPlane(options)
-    await plane.#acknowledged(plane.#spawn())
+    const generation = plane.#spawn()
+    // Later deaths are made good; a worker that cannot even start would die for ever.
+    const died = new Promise<never>((_, reject) => {
+      plane.#worker!.once('error', (error) => reject(cannotStart(error)))
+    })
+    await Promise.race([plane.#acknowledged(generation), died])
+    plane.#started = true
     return plane
   }
 
@@ -139,11 +146,10 @@ export class DataPlane implements PodPorts {
     worker.on('error', (error) => this.#log.error({ err: error }, 'the data-path worker failed'))
     worker.on('exit', () => {
       this.#worker = undefined
-      if (this.#stopping) return
+      if (this.#stopping || !this.#started) return
       this.#log.error('the data-path worker ended: starting another on the same descriptors and tables')
       setTimeout(() => {
-        if (this.#stopping) return
-        this.#spawn()
+        if (!this.#stopping) this.#spawn()
       }, RESPAWN_DELAY_MS)
     })
     this.#worker = worker
@@ -177,4 +183,12 @@ export class DataPlane implements PodPorts {
       if (wait.async) await wait.value
     }
   }
+}
+
+function cannotStart(cause: Error): PolderError {
+  return new PolderError(
+    'dataplane-failed',
+    `the data-path worker cannot start: ${cause.message}`,
+    'Run ./scripts/build, in case the native addon is older than the rest.',
+  )
 }

@@ -1,0 +1,35 @@
+/** The data-path worker's life: one that cannot start is an error, one that dies later is replaced. */
+import { pino } from 'pino'
+import { expect, it } from 'vitest'
+import { DataPlane } from '../../daemon/dataplane/dataplane.ts'
+import { openEvent } from '../../daemon/nic/nic.ts'
+
+const surroundings = {
+  peers: [],
+  routes: [],
+  vtep: { vni: 1, mac: '02:00:00:00:00:01' },
+  mtuBytes: 1450,
+  gateways: ['10.0.0.1'],
+  copyDscp: false,
+}
+const log = pino({ level: 'silent' })
+
+it('a worker that cannot start makes the start fail', async () => {
+  const options = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, log }
+  // It needs a socket to send from.
+  await expect(DataPlane.start({ ...options, senderFds: [] })).rejects.toMatchObject({ code: 'dataplane-failed' })
+})
+
+it('starts, takes pods, and stops', async () => {
+  const plane = await DataPlane.start({
+    hostFd: openEvent(),
+    underlayFd: openEvent(),
+    senderFds: [openEvent()],
+    surroundings,
+    log,
+  })
+  const ports = await Promise.all(['10.0.0.2', '10.0.0.3'].map((address) => plane.addPod(openEvent(), [address])))
+  expect(new Set(ports).size).toBe(2)
+  await Promise.all(ports.map((port) => plane.removePod(port)))
+  await plane.stop()
+})
