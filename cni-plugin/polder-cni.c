@@ -6,12 +6,12 @@
  *   200: the body to stdout, exit 0          500: the body (a CNI error) to stdout, exit 1
  *
  * On its own it knows three things: VERSION (needs no polderd); that a restarting polderd is worth waiting for, and
- * that the runtime should try again later (code 11) where it does not come; and that a DEL must not fail for want of
- * a polderd: it leaves an empty file CONTAINERID@IFNAME in the spool folder, which polderd acts on when it starts
- * ('@' can be in neither name).
+ * what to say where it does not come: try again later (code 11), and to STATUS that pods have no network now (code 51);
+ * and that a DEL must not fail for want of a polderd: it leaves an empty file CONTAINERID@IFNAME in the spool folder,
+ * which polderd acts on when it starts ('@' can be in neither name).
  *
  * It speaks HTTP/1.0, whose answers are never chunked and end with the connection. It starts no process, allocates
- * nothing, and writes nothing but the answer to stdout. Specification: CNI 0.3.1 to 1.0.0.
+ * nothing, and writes nothing but the answer to stdout. Specification: CNI 0.3.1 to 1.1.0.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,14 +26,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NEWEST_VERSION "1.0.0"
+#define NEWEST_VERSION "1.1.0"
 /* The same list as in daemon/cni/versions.ts; a test compares them. */
-#define SUPPORTED_VERSIONS "[\"0.3.1\",\"0.4.0\",\"1.0.0\"]"
+#define SUPPORTED_VERSIONS "[\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]"
 
+#define INCOMPATIBLE_VERSION 1
 #define INVALID_ENVIRONMENT 4
 #define IO_FAILURE 5
 #define DECODING_FAILURE 6
+#define INVALID_NETWORK_CONFIG 7
 #define TRY_AGAIN_LATER 11
+#define PODS_CUT_OFF 51
 
 #define DEFAULT_SOCKET "/run/polder/polderd.sock"
 #define DEFAULT_SPOOL "/var/lib/polder/spool"
@@ -41,6 +44,8 @@
 enum {
   BODY_BYTES_MAX = 1 << 20,
   HEAD_BYTES_MAX = 15 << 10, /* Node's HTTP server takes 16 KiB of headers */
+  SOCKET_BYTES_MAX = 107,    /* sun_path, with its end */
+  SPOOL_BYTES_MAX = 1024,
   CONTAINER_ID_BYTES_MAX = 200,
   IF_NAME_BYTES_MAX = 15,
   WAIT_MS = 5000,
@@ -51,8 +56,8 @@ enum {
 static char config[BODY_BYTES_MAX + 1];
 static size_t config_length;
 static char cni_version[32];
-static char socket_path[108]; /* sun_path's own limit */
-static char spool_path[256];
+static char socket_path[4096];
+static char spool_path[4096];
 static char answer[BODY_BYTES_MAX + HEAD_BYTES_MAX + 1];
 static size_t answer_length;
 
@@ -155,10 +160,14 @@ static void choose_version(void) {
 }
 
 /* From the configuration's key, else the environment, else the default. */
-static void choose_path(const char *key, const char *variable, const char *standard, char *out, size_t size) {
+static void choose_path(const char *key, const char *variable, const char *standard, char *out, size_t size, size_t max) {
   const char *value = getenv(variable);
   snprintf(out, size, "%s", value && value[0] ? value : standard);
   read_member(key, out, size);
+  char message[128];
+  snprintf(message, sizeof message, "%s in the network configuration, or %s, must be an absolute path of 1 to %zu bytes", key,
+           variable, max);
+  if (out[0] != '/' || strlen(out) > max) fail(INVALID_NETWORK_CONFIG, message, out);
 }
 
 /* ---- talking to polderd ---- */
@@ -171,7 +180,7 @@ static int connect_daemon(void) {
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
   struct sockaddr_un address = {.sun_family = AF_UNIX};
-  memcpy(address.sun_path, socket_path, sizeof socket_path);
+  strcpy(address.sun_path, socket_path);
   if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
   int error = errno;
   close(fd);
@@ -311,6 +320,15 @@ static int delete_attachment(const char *head, size_t head_length) {
   return deliver(status, body);
 }
 
+/* Nobody came within the time. To STATUS that is no mere delay: who forwards the pods' packets is not there. */
+__attribute__((noreturn)) static void fail_without_daemon(const char *command) {
+  if (strcmp(command, "STATUS") != 0) fail(TRY_AGAIN_LATER, "polderd does not answer: start it, or see its log", socket_path);
+  if (strcmp(cni_version, NEWEST_VERSION) != 0)
+    fail(INCOMPATIBLE_VERSION, "incompatible CNI version: it has no STATUS", "STATUS needs cniVersion " NEWEST_VERSION);
+  fail(PODS_CUT_OFF, "polderd does not answer, and the pods of this node have no network: start it, or see its log",
+       socket_path);
+}
+
 int main(void) {
   strcpy(cni_version, NEWEST_VERSION);
   const char *command = getenv("CNI_COMMAND");
@@ -321,8 +339,8 @@ int main(void) {
   choose_version();
   if (strcmp(command, "VERSION") == 0)
     return printf("{\"cniVersion\":\"%s\",\"supportedVersions\":" SUPPORTED_VERSIONS "}\n", cni_version) < 0;
-  choose_path("socket", "POLDER_SOCKET", DEFAULT_SOCKET, socket_path, sizeof socket_path);
-  choose_path("spool", "POLDER_SPOOL", DEFAULT_SPOOL, spool_path, sizeof spool_path);
+  choose_path("socket", "POLDER_SOCKET", DEFAULT_SOCKET, socket_path, sizeof socket_path, SOCKET_BYTES_MAX);
+  choose_path("spool", "POLDER_SPOOL", DEFAULT_SPOOL, spool_path, sizeof spool_path, SPOOL_BYTES_MAX);
 
   char head[HEAD_BYTES_MAX];
   size_t head_length = build_head(head, sizeof head);
@@ -330,7 +348,7 @@ int main(void) {
 
   int fd = wait_for_daemon();
   if (fd < 0 && errno != ENOENT && errno != ECONNREFUSED) fail(IO_FAILURE, strerror(errno), socket_path);
-  if (fd < 0) fail(TRY_AGAIN_LATER, "polderd does not answer: start it, or see its log", socket_path);
+  if (fd < 0) fail_without_daemon(command);
   const char *body;
   int status = exchange(fd, head, head_length, &body);
   if (status == 0) fail(TRY_AGAIN_LATER, "polderd stopped before it answered", socket_path);

@@ -8,8 +8,8 @@
  * Calls about one attachment take turns; those about different ones do not wait for each other. Work in a namespace is
  * synchronous, some tenths of a millisecond (device.ts); awaited are the data path and the removal of a device.
  *
- * What it does not do: watch namespaces that vanish without a remove. Their addresses come back at the next start, or
- * when the runtime deletes the attachment.
+ * A namespace that vanished without a remove (`ctr run -d --cni` never deletes, a crashed runtime may forget) would keep
+ * its addresses: every half minute, what has no namespace any more is removed.
  */
 import { closeSync } from 'node:fs'
 import type { Logger } from 'pino'
@@ -17,7 +17,7 @@ import type { PodPorts } from '../dataplane/pod-ports.ts'
 import { PolderError } from '../errors.ts'
 import { gatewayOf, type Ipam } from '../ipam/ipam.ts'
 import { closeFd } from '../nic/nic.ts'
-import type { Attachment, Attachments, AttachRequest } from './attachment.ts'
+import type { Attachment, Attachments, AttachRequest, ExpectedAttachment } from './attachment.ts'
 import { adoptDevice, createDevice, type DeviceSpec, deleteDevice, inspectDevice } from './device.ts'
 import { leadsTo, openNetns } from './netns.ts'
 import { AttachmentRecords } from './records.ts'
@@ -33,6 +33,8 @@ export interface NodeAttachmentsOptions {
   log: Logger
 }
 
+const SWEEP_INTERVAL_MS = 30_000
+
 interface Live {
   attachment: Attachment
   netnsFd: number
@@ -42,7 +44,8 @@ interface Live {
 
 export class NodeAttachments implements Attachments {
   readonly gateways: string[]
-  readonly mtuBytes: number
+  /** Of devices made from now on. */
+  mtuBytes: number
   readonly #bootId: string
   readonly #ipam: Ipam
   readonly #ports: PodPorts
@@ -52,6 +55,7 @@ export class NodeAttachments implements Attachments {
   /** The last call about each attachment that has one under way. */
   readonly #turns = new Map<string, Promise<unknown>>()
   #ready = false
+  #sweeper: NodeJS.Timeout | undefined
 
   constructor({ stateDir, bootId, ipam, ports, mtuBytes, log }: NodeAttachmentsOptions) {
     this.gateways = ipam.ranges.map(gatewayOf)
@@ -76,6 +80,12 @@ export class NodeAttachments implements Attachments {
     }
     await Promise.all(found.map((attachment) => this.#inTurn(attachment, () => this.#restore(attachment))))
     this.#ready = true
+    this.#sweeper = setInterval(() => void this.releaseVanished(), SWEEP_INTERVAL_MS).unref()
+  }
+
+  /** Removes what has no namespace any more. Resolves when that is done; what fails is tried again the next time. */
+  async releaseVanished(): Promise<void> {
+    await Promise.all(this.list().map((names) => this.#inTurn(names, () => this.#removeIfVanished(names))))
   }
 
   add(request: AttachRequest): Promise<Attachment> {
@@ -87,9 +97,9 @@ export class NodeAttachments implements Attachments {
     return this.#inTurn(names, () => this.#remove(names))
   }
 
-  check(containerId: string, ifName: string): Promise<Attachment> {
+  check(containerId: string, ifName: string, expected?: ExpectedAttachment): Promise<Attachment> {
     const names = { containerId, ifName }
-    return this.#inTurn(names, async () => this.#check(names))
+    return this.#inTurn(names, async () => this.#check(names, expected))
   }
 
   get(containerId: string, ifName: string): Attachment | undefined {
@@ -103,6 +113,7 @@ export class NodeAttachments implements Attachments {
   /** Lets go of the namespaces; every attachment stays as it is, for the next polderd. */
   async close(): Promise<void> {
     this.#ready = false
+    clearInterval(this.#sweeper)
     await Promise.all(this.#turns.values())
     for (const { netnsFd } of this.#live.values()) closeSync(netnsFd)
     this.#live.clear()
@@ -123,9 +134,10 @@ export class NodeAttachments implements Attachments {
     await using undo = new AsyncDisposableStack()
     const netnsFd = openNetns(request.netns)
     undo.defer(() => closeSync(netnsFd))
+    const { wantedAddresses, ...names } = request
     const attachment: Attachment = {
-      ...request,
-      addresses: this.#ipam.allocate(),
+      ...names,
+      addresses: this.#ipam.allocate(wantedAddresses),
       createdAt: new Date().toISOString(),
       bootId: this.#bootId,
     }
@@ -156,12 +168,25 @@ export class NodeAttachments implements Attachments {
     this.#release(live.attachment)
   }
 
-  #check(names: { containerId: string; ifName: string }): Attachment {
+  async #removeIfVanished(names: { containerId: string; ifName: string }): Promise<void> {
+    const live = this.#live.get(keyOf(names))
+    if (live === undefined || leadsTo(live.attachment.netns, live.netnsFd)) return
+    const { containerId, ifName, netns } = live.attachment
+    try {
+      await this.#remove(names)
+      this.#log.info({ containerId, ifName, netns }, 'the namespace of an attachment is gone: attachment released')
+    } catch (error) {
+      this.#log.error({ containerId, ifName, error }, 'an attachment without its namespace could not be removed')
+    }
+  }
+
+  #check(names: { containerId: string; ifName: string }, expected?: ExpectedAttachment): Attachment {
     const live = this.#live.get(keyOf(names))
     if (live === undefined) throw checkFailed(names, ['polderd has no record of it'])
     const { attachment, netnsFd, port } = live
-    const faults = inspectDevice(netnsFd, this.#specOf(attachment))
-    if (!leadsTo(attachment.netns, netnsFd)) faults.unshift(`${attachment.netns} no longer leads to its namespace`)
+    const faults = inspectDevice(netnsFd, this.#specOf(attachment), expected)
+    const path = expected?.netns ?? attachment.netns
+    if (!leadsTo(path, netnsFd)) faults.unshift(`${path} does not lead to its namespace`)
     if (port === undefined) faults.unshift('the data path does not hold its device')
     if (faults.length > 0) throw checkFailed(names, faults)
     return attachment

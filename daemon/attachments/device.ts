@@ -13,6 +13,7 @@
 import { PolderError } from '../errors.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import { NetlinkError } from '../netlink/netlink-error.ts'
+import { type Route, RT_TABLE_MAIN } from '../netlink/route.ts'
 import { closeFd, openTun } from '../nic/nic.ts'
 import { removeLink } from './link-removal.ts'
 
@@ -36,11 +37,24 @@ export interface DeviceSpec {
 const isIPv6 = (address: string) => address.includes(':')
 const hostPrefix = (address: string) => `${address}/${isIPv6(address) ? 128 : 32}`
 
-/** Routes of a pod, in the order in which they can be made. */
-function routesOf({ addresses, gateways }: DeviceSpec): { dst: string; via?: string }[] {
+interface PodRoute {
+  dst: string
+  via?: string
+}
+
+/** Of one family: the gateway is a neighbour by a route of its own, and everything else is behind it. */
+interface PodRoutes {
+  toGateway: PodRoute
+  byGateway: PodRoute
+}
+
+function routesOf({ addresses, gateways }: DeviceSpec): PodRoutes[] {
   return gateways
     .filter((gateway) => addresses.some((address) => isIPv6(address) === isIPv6(gateway)))
-    .flatMap((gateway) => [{ dst: hostPrefix(gateway) }, { dst: isIPv6(gateway) ? '::/0' : '0.0.0.0/0', via: gateway }])
+    .map((gateway) => ({
+      toGateway: { dst: hostPrefix(gateway) },
+      byGateway: { dst: isIPv6(gateway) ? '::/0' : '0.0.0.0/0', via: gateway },
+    }))
 }
 
 /** Makes the device and returns its descriptor. Throws `exists` and touches nothing where the name is taken. */
@@ -90,8 +104,15 @@ function findTun(netnsFd: number, ifName: string): number | undefined {
   return link?.kind === 'tun' ? link.index : undefined
 }
 
-/** What is wrong with the device, in words; empty if nothing is. */
-export function inspectDevice(netnsFd: number, spec: DeviceSpec): string[] {
+/**
+ * What is wrong with the device, in words; empty if nothing is. `expected` names what matters where others may have
+ * changed something since: then a default route may as well lead elsewhere, or stand in another table.
+ */
+export function inspectDevice(
+  netnsFd: number,
+  spec: DeviceSpec,
+  expected?: { addresses: string[]; destinations: string[] },
+): string[] {
   using netlink = new Netlink(netnsFd)
   const link = netlink.link(spec.ifName)
   if (link === undefined) return [`interface ${spec.ifName} is missing`]
@@ -99,15 +120,35 @@ export function inspectDevice(netnsFd: number, spec: DeviceSpec): string[] {
   const faults: string[] = []
   if (!link.up) faults.push(`interface ${spec.ifName} is down`)
   const addresses = netlink.addresses(link.index).map(({ address }) => address)
-  for (const address of spec.addresses) {
+  for (const address of expected?.addresses ?? spec.addresses) {
     if (!addresses.includes(address)) faults.push(`address ${address} is missing`)
   }
-  const routes = netlink.routes().filter((route) => route.index === link.index)
-  for (const { dst, via } of routesOf(spec)) {
-    if (routes.some((there) => there.dst === dst && there.via === via)) continue
-    faults.push(`route to ${dst}${via === undefined ? '' : ` via ${via}`} is missing`)
+  const routes = netlink.routes({ table: 'all' })
+  const isThere = ({ dst, via }: PodRoute) =>
+    routes.some(
+      (route) => route.table === RT_TABLE_MAIN && route.index === link.index && route.dst === dst && route.via === via,
+    )
+  for (const pair of routesOf(spec)) {
+    if (expected !== undefined && isReplaced(pair, expected.destinations, routes, isThere)) continue
+    for (const route of [pair.toGateway, pair.byGateway]) {
+      if (isThere(route)) continue
+      faults.push(`route to ${route.dst}${route.via === undefined ? '' : ` via ${route.via}`} is missing`)
+    }
   }
   return faults
+}
+
+/** Whether the default route is nobody's concern any more, or another one has taken its place. */
+function isReplaced(
+  { byGateway }: PodRoutes,
+  destinations: string[],
+  routes: readonly Route[],
+  isThere: (route: PodRoute) => boolean,
+): boolean {
+  if (!destinations.includes(byGateway.dst)) return true
+  if (isThere(byGateway)) return false
+  // The kernel itself keeps an unreachable default route for IPv6.
+  return routes.some((route) => route.dst === byGateway.dst && route.type === 'unicast')
 }
 
 /** May be repeated on a device that has some or all of it. */
@@ -125,7 +166,10 @@ function configure(netlink: Netlink, spec: DeviceSpec): void {
   for (const address of spec.addresses) {
     if (!there.includes(address)) netlink.addAddress(index, hostPrefix(address))
   }
-  for (const route of routesOf(spec)) netlink.replaceRoute({ ...route, index })
+  for (const { toGateway, byGateway } of routesOf(spec)) {
+    netlink.replaceRoute({ ...toGateway, index })
+    netlink.replaceRoute({ ...byGateway, index })
+  }
 }
 
 /** A kernel without IPv6 has no link-local addresses to switch off. */

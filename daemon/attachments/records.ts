@@ -31,6 +31,7 @@ const recordSchema = z.object({
   addresses: z.array(z.union([z.ipv4(), z.ipv6()])),
   pod: z.object({ namespace: z.string(), name: z.string(), uid: z.string().exactOptional() }).exactOptional(),
   network: z.string(),
+  viaCni: z.literal(true).exactOptional(),
   createdAt: z.iso.datetime(),
   bootId: z.string(),
 })

@@ -11,15 +11,19 @@ export const INVALID_ENVIRONMENT = 4
 export const DECODING_FAILURE = 6
 export const INVALID_NETWORK_CONFIG = 7
 export const TRY_AGAIN_LATER = 11
+export const NOT_AVAILABLE = 50
 export const INTERFACE_EXISTS = 100
 export const NO_ADDRESS_LEFT = 101
 export const CHECK_FAILED = 102
 export const DEVICE_FAILED = 103
+export const ADDRESS_UNAVAILABLE = 104
+export const GC_INCOMPLETE = 105
 export const UNEXPECTED = 199
 
 const CODES: Record<string, number> = {
   exists: INTERFACE_EXISTS,
   'no-address-left': NO_ADDRESS_LEFT,
+  'address-unavailable': ADDRESS_UNAVAILABLE,
   'check-failed': CHECK_FAILED,
   'device-failed': DEVICE_FAILED,
   'not-ready': TRY_AGAIN_LATER,

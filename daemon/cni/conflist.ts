@@ -8,13 +8,19 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync }
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { PolderError } from '../errors.ts'
+import { CAPABILITIES } from './capabilities.ts'
 import { DEFAULT_SPOOL } from './spool.ts'
+import { CNI_VERSIONS } from './versions.ts'
 
-const LIST_NAME = '10-polder.conflist'
+export const LIST_NAME = '10-polder.conflist'
 const SHIM_NAME = 'polder-cni'
 const DEFAULT_SOCKET = '/run/polder/polderd.sock'
 
-/** containerd 1.6 refuses results of 1.1.0. */
+/**
+ * A runtime takes the highest version it knows of `cniVersions`; one from before 1.1.0 knows no such key and takes
+ * `cniVersion`. So containerd 2 speaks 1.1.0, with STATUS and GC, and containerd 1 and podman 4, which refuse results of
+ * 1.1.0, speak 1.0.0: all from one file, and without asking who reads it.
+ */
 const LIST_VERSION = '1.0.0'
 
 export interface ConflistOptions {
@@ -30,10 +36,12 @@ export function installConflist({ cniConfDir, cniBinDir, socket, spool }: Confli
   replaceFile(join(cniBinDir, SHIM_NAME), readShim(built), 0o755)
   const list = {
     cniVersion: LIST_VERSION,
+    cniVersions: CNI_VERSIONS.map(({ version }) => version),
     name: 'polder',
     plugins: [
       {
         type: SHIM_NAME,
+        capabilities: CAPABILITIES,
         // The shim knows the usual places.
         ...(socket !== DEFAULT_SOCKET && { socket }),
         ...(spool !== DEFAULT_SPOOL && { spool }),
@@ -43,10 +51,14 @@ export function installConflist({ cniConfDir, cniBinDir, socket, spool }: Confli
   replaceFile(join(cniConfDir, LIST_NAME), Buffer.from(`${JSON.stringify(list, null, 2)}\n`), 0o644)
 }
 
+/** Where the two files are, or would be. */
+export function conflistFiles({ cniConfDir, cniBinDir }: Pick<ConflistOptions, 'cniConfDir' | 'cniBinDir'>): string[] {
+  return [join(cniConfDir, LIST_NAME), join(cniBinDir, SHIM_NAME)]
+}
+
 /** For a clean uninstall, the list first. What is absent stays absent. */
-export function removeConflist({ cniConfDir, cniBinDir }: Pick<ConflistOptions, 'cniConfDir' | 'cniBinDir'>): void {
-  rmSync(join(cniConfDir, LIST_NAME), { force: true })
-  rmSync(join(cniBinDir, SHIM_NAME), { force: true })
+export function removeConflist(folders: Pick<ConflistOptions, 'cniConfDir' | 'cniBinDir'>): void {
+  for (const path of conflistFiles(folders)) rmSync(path, { force: true })
 }
 
 function readShim(path: string): Buffer {

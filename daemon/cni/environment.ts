@@ -2,6 +2,7 @@
  * The CNI_ environment variables of a call, which the shim hands over as request headers: CNI_NETNS as `cni-netns`.
  * Everything wrong with them is code 4 and names the variable.
  */
+import { bareAddress, isAddress } from './capabilities.ts'
 import { CniError, INVALID_ENVIRONMENT } from './cni-error.ts'
 
 export interface PodIdentity {
@@ -48,6 +49,14 @@ export class CniEnvironment {
     return this.#required('CNI_NETNS')
   }
 
+  /** `IP=10.244.1.50` in CNI_ARGS: the old way to ask for an address, which podman still goes. */
+  get wantedAddress(): string | undefined {
+    const ip = parseArgs(this.#value('CNI_ARGS') ?? '').get('IP')
+    if (!ip) return undefined
+    if (isAddress(ip)) return bareAddress(ip)
+    throw invalid(`CNI_ARGS has IP=${ip}, which is no IP address`, 'one address, with or without prefix length')
+  }
+
   /** The pod, where CNI_ARGS tells: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web`, in any order. */
   get pod(): PodIdentity | undefined {
     const args = parseArgs(this.#value('CNI_ARGS') ?? '')
@@ -80,6 +89,7 @@ export class CniEnvironment {
 
 const KNOWN_ARGS = new Set([
   'IgnoreUnknown',
+  'IP',
   'K8S_POD_NAMESPACE',
   'K8S_POD_NAME',
   'K8S_POD_UID',
@@ -93,6 +103,9 @@ function parseArgs(text: string): Map<string, string> {
     if (at < 1) throw invalid(`CNI_ARGS has '${pair}', which is no KEY=VALUE`, 'KEY=VALUE pairs, separated by ;')
     args.set(pair.slice(0, at), pair.slice(at + 1))
   }
+  // Known, and refused whatever IgnoreUnknown says: somebody asked for it by name.
+  const mac = args.get('MAC')
+  if (mac) throw invalid(`CNI_ARGS asks for MAC=${mac}`, 'leave it out: a TUN device has no MAC address')
   // By convention a plugin refuses what it does not know unless told otherwise: a wish must not be lost in silence.
   const ignoresUnknown = /^(1|true|t)$/i.test(args.get('IgnoreUnknown') ?? '')
   const unknown = [...args.keys()].filter((key) => !KNOWN_ARGS.has(key))

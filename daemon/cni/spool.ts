@@ -2,7 +2,8 @@
  * DELs that came while no polderd ran: the shim left an empty file CONTAINERID@IFNAME for each ('@' can be in neither
  * name). polderd listens on its socket first and drains the spool then: a shim that finds it listening asks it.
  *
- * A runtime may attach the same container again after such a DEL: then the DEL must be done before, never after.
+ * A runtime may attach the same container again after such a DEL, or another one in the same namespace: then the DEL must
+ * be done before, never after.
  */
 import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,6 +22,7 @@ export class Spool {
   readonly #folder: string
   readonly #attachments: Attachments
   readonly #log: Logger
+  #drained: Promise<unknown> = Promise.resolve()
 
   constructor({ folder, attachments, log }: SpoolOptions) {
     this.#folder = folder
@@ -31,15 +33,25 @@ export class Spool {
   /** Does all that is spooled. One that fails stays for the next start, and does not stop the others. */
   async drain(): Promise<void> {
     const names = existsSync(this.#folder) ? readdirSync(this.#folder) : []
-    await Promise.all(names.map((name) => this.#drain(name)))
+    this.#drained = Promise.all(names.map((name) => this.#drain(name)))
+    await this.#drained
   }
 
-  /** Does the DEL of this attachment, if one is spooled. */
+  /** Before an ADD: waits for a drain under way, and does the DEL of this attachment, if one is spooled. */
   async settle(containerId: string, ifName: string): Promise<void> {
-    const path = join(this.#folder, `${containerId}@${ifName}`)
-    if (!existsSync(path)) return
+    await this.#drained
+    await this.#do(containerId, ifName)
+  }
+
+  /** The attachment is gone: whatever DEL of it is spooled is done. */
+  forget(containerId: string, ifName: string): void {
+    rmSync(join(this.#folder, `${containerId}@${ifName}`), { force: true })
+  }
+
+  async #do(containerId: string, ifName: string): Promise<void> {
+    if (!existsSync(join(this.#folder, `${containerId}@${ifName}`))) return
     await this.#attachments.remove(containerId, ifName)
-    rmSync(path, { force: true })
+    this.forget(containerId, ifName)
   }
 
   async #drain(name: string): Promise<void> {
@@ -49,7 +61,7 @@ export class Spool {
       return
     }
     try {
-      await this.settle(containerId, ifName)
+      await this.#do(containerId, ifName)
       this.#log.info({ containerId, ifName }, 'did a DEL that came while polderd was down')
     } catch (error) {
       this.#log.error({ containerId, ifName, error }, 'a spooled DEL failed; it stays for the next start')

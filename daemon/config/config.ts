@@ -19,6 +19,10 @@ export interface Config {
   containerdSocket: string
   cniConfDir: string
   cniBinDir: string
+  /** STATUS of CNI fails when no address is left for another pod. */
+  statusFailsWhenFull: boolean
+  /** Turn forwarding on where it is off, or only say so. */
+  hostSysctls: 'manage' | 'check'
   socket: string
   stateDir: string
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'

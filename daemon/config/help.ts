@@ -25,6 +25,10 @@ configuration file, where it has the name in brackets, else it has its default.
 
 ${SETTING_KEYS.map(settingHelp).join('\n\n')}
 
+  --doctor    Print what is wrong on this machine, as JSON, and exit; while polderd does not run.
+              For people there is: polder doctor
+  --uninstall Remove what polderd put on this machine, say what that was, and exit.
+  --purge     With --uninstall: the cluster folder and the node's state too.
   --help      Print this and exit.
   --version   Print the version and exit.
 

@@ -12,6 +12,7 @@ import type { Config } from './config.ts'
 import { suggestion } from './nearest.ts'
 import { parsePlaced, showValue } from './placed-yaml.ts'
 import { flagOf, SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './settings.ts'
+import { TASK_FLAGS } from './task.ts'
 
 export const DEFAULT_CONFIG_FILE = '/etc/polder/polder.yaml'
 
@@ -29,6 +30,9 @@ interface Given {
   /** Place of one item of a list, where it has its own. */
   placeOfItem?: (index: number) => string
 }
+
+/** The configuration file's, which is read first, and the `polder` command's own. */
+const OTHER_VARIABLES = new Set(['POLDER_CONFIG', 'POLDER_LAB'])
 
 /** What one source gives. */
 type Source = Map<SettingKey, Given>
@@ -106,30 +110,46 @@ function checkMaskSizes(config: Config, places: Record<SettingKey, string>, mist
 function readFlags(argv: readonly string[], mistakes: string[]): { settings: Source; file: string | undefined } {
   const settings: Source = new Map()
   const keys = new Map(SETTING_KEYS.map((key) => [flagOf(key), key]))
+  const negations = new Map(SETTING_KEYS.filter(isSwitch).map((key) => [flagOf(key).replace('--', '--no-'), key]))
+  const known = [...keys.keys(), ...negations.keys(), '--config', '--help', '--version', ...TASK_FLAGS]
   let file: string | undefined
+  for (const { name, text } of splitFlags(argv)) {
+    const place = `flag ${name}`
+    const key = keys.get(name)
+    const negated = negations.get(name)
+    if (!name.startsWith('-')) mistakes.push(`argument ${name}: is not allowed; there are flags only`)
+    else if (negated !== undefined && text !== undefined) mistakes.push(`${place}: takes no value`)
+    else if (negated !== undefined) settings.set(negated, { place, value: false })
+    else if (key === undefined && name !== '--config') mistakes.push(`${place}: is not known${suggestion(name, known)}`)
+    else if (key !== undefined && isSwitch(key)) settings.set(key, { place, value: fromText(key, text ?? 'true') })
+    else if (text === undefined) mistakes.push(`${place}: needs a value`)
+    else if (key === undefined) file = text
+    else settings.set(key, { place, value: fromText(key, text) })
+  }
+  return { settings, file }
+}
+
+/** `--name=text`, `--name text` or `--name`, each with what belongs to it. */
+function splitFlags(argv: readonly string[]): { name: string; text?: string }[] {
+  const flags: { name: string; text?: string }[] = []
   for (let index = 0; index < argv.length; index++) {
     const argument = argv[index]!
     const equals = argument.indexOf('=')
-    const name = equals < 0 ? argument : argument.slice(0, equals)
-    const negated = keys.get(name.replace(/^--no-/, '--'))
-    const key = keys.get(name) ?? (negated === 'runner' ? negated : undefined)
-    if (key === undefined && name !== '--config') {
-      const known = [...keys.keys(), '--no-runner', '--config', '--help', '--version']
-      if (argument.startsWith('-')) mistakes.push(`flag ${argument}: is not known${suggestion(name, known)}`)
-      else mistakes.push(`argument ${argument}: is not allowed; there are flags only`)
-      if (equals < 0 && argument.startsWith('--') && !argv[index + 1]?.startsWith('-')) index++
-      continue
-    }
-    let text = equals < 0 ? undefined : argument.slice(equals + 1)
     const next = argv[index + 1]
-    const isSwitch = key !== undefined && typeof SETTINGS[key].default === 'boolean'
-    if (text === undefined && isSwitch && next !== 'true' && next !== 'false') text = String(!name.startsWith('--no-'))
-    else if (text === undefined && next !== undefined && !next.startsWith('--')) text = argv[++index]!
-    if (text === undefined) mistakes.push(`flag ${name}: needs a value`)
-    else if (key === undefined) file = text
-    else settings.set(key, { place: `flag ${name}`, value: fromText(key, text) })
+    if (argument.startsWith('--') && equals > 0) {
+      flags.push({ name: argument.slice(0, equals), text: argument.slice(equals + 1) })
+    } else if (argument.startsWith('--') && next !== undefined && !next.startsWith('--')) {
+      flags.push({ name: argument, text: next })
+      index++
+    } else {
+      flags.push({ name: argument })
+    }
   }
-  return { settings, file }
+  return flags
+}
+
+function isSwitch(key: SettingKey): boolean {
+  return typeof SETTINGS[key].default === 'boolean'
 }
 
 function readEnvironment(env: Readonly<Record<string, string | undefined>>, mistakes: string[]): Source {
@@ -138,7 +158,7 @@ function readEnvironment(env: Readonly<Record<string, string | undefined>>, mist
   // In a pod of a cluster with a Service called polder, Kubernetes itself sets POLDER_SERVICE_HOST, POLDER_PORT and more.
   const services = Object.keys(env).flatMap((name) => name.match(/^(POLDER_(?:.*_)?)SERVICE_HOST$/)?.[1] ?? [])
   for (const [name, text] of Object.entries(env)) {
-    if (!name.startsWith('POLDER_') || name === 'POLDER_CONFIG' || text === undefined) continue
+    if (!name.startsWith('POLDER_') || OTHER_VARIABLES.has(name) || text === undefined) continue
     const key = keys.get(name)
     if (key !== undefined) source.set(key, { place: `environment ${name}`, value: fromText(key, text) })
     else if (!services.some((prefix) => name.startsWith(prefix))) {

@@ -119,6 +119,18 @@ export const SETTINGS: Settings = {
     default: '/opt/cni/bin',
     meaning: 'Folder in which the container runtime looks for CNI plugins.',
   },
+  statusFailsWhenFull: {
+    check: z.boolean({ error: 'must be true or false' }),
+    default: true,
+    meaning:
+      'Let the CNI verb STATUS fail when no address is left for another pod. containerd 2 then takes the node out of Ready.',
+  },
+  hostSysctls: {
+    check: z.enum(['manage', 'check'], { error: 'must be manage or check' }),
+    default: 'manage',
+    meaning:
+      'Whether polderd turns on forwarding, which pods need to reach the world (manage), or only says so (check).',
+  },
   socket: {
     check: absolutePath,
     default: '/run/polder/polderd.sock',

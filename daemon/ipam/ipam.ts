@@ -3,7 +3,8 @@
  * fd00:10:244:1::5 are always the same pod.
  *
  * Indexes are taken in turn. One that was released rests for a minute, so that packets and caches that still name the
- * old pod do not reach a new one; where only resting ones are left, the one that rested longest is taken.
+ * old pod do not reach a new one; where only resting ones are left, the one that rested longest is taken. Somebody who
+ * asks for an address gets it if it is free, rested or not; the other family's comes from the same index.
  *
  * Nothing is stored here: the attachment records (daemon/attachments) hold the truth, and rebuild this at start with
  * `rest` and `reserve`.
@@ -50,23 +51,34 @@ export class Ipam {
     return this.#freeCount
   }
 
-  /** One address of each family for a new pod, IPv4 first. Throws `no-address-left`. */
-  allocate(): string[] {
-    const index = this.#next()
+  /**
+   * One address of each family for a new pod, IPv4 first; `wanted` names at most one a family. Throws `no-address-left`
+   * or, for a wanted one that cannot be had, `address-unavailable`.
+   */
+  allocate(wanted: readonly string[] = []): string[] {
+    const wishes = wanted.map((address) => this.#wish(address))
+    const index = wishes[0]?.index ?? this.#next()
     if (index === undefined) {
       throw new PolderError(
         'no-address-left',
-        `no address is left in ${this.ranges.join(' and ') || 'no range at all'}: ${this.#inUse()} are in use`,
+        `no address is left in ${this.#rangesInWords()}: ${this.#inUse()} are in use`,
         'remove pods from this node, or give nodes larger ranges (podCIDRs and nodeMaskSize in the configuration)',
       )
     }
-    this.#take(index)
-    return this.ranges.map((range) => addressAt(range, index))
+    for (const each of wishes) this.#take(each.index)
+    if (wishes.length === 0) {
+      this.#take(index)
+      this.#cursor = index + 1
+    }
+    return this.ranges.map((range) => addressAt(range, wishes.find((wish) => wish.range === range)?.index ?? index))
   }
 
   /** Marks addresses that a pod has already. Addresses outside the ranges are nobody's to hand out: ignored. */
   reserve(addresses: string[]): void {
-    for (const index of this.#indexesOf(addresses)) this.#take(index)
+    for (const index of this.#indexesOf(addresses)) {
+      this.#take(index)
+      this.#cursor = index + 1
+    }
   }
 
   /** Gives back what a pod had. Giving back twice is harmless. */
@@ -86,6 +98,22 @@ export class Ipam {
       this.#releasedAtMs[index] = Math.min(releasedAtMs, this.#now())
       this.#cursor = index + 1
     }
+  }
+
+  /** Where a wanted address stands, if it can be had. */
+  #wish(address: string): { range: string; index: number } {
+    const range = this.ranges.find((each) => indexOf(each, address) !== undefined)
+    const index = range === undefined ? undefined : indexOf(range, address)
+    if (range === undefined || index === undefined || index > this.#last) {
+      throw unavailable(address, `is none that this node hands out of ${this.#rangesInWords()}`)
+    }
+    if (index < FIRST_POD_INDEX) throw unavailable(address, `is kept for the node itself in ${range}`)
+    if (this.#used[index] !== 0) throw unavailable(address, 'is in use')
+    return { range, index }
+  }
+
+  #rangesInWords(): string {
+    return this.ranges.join(' and ') || 'no range at all'
   }
 
   #inUse(): number {
@@ -121,6 +149,13 @@ export class Ipam {
   #take(index: number): void {
     if (this.#used[index] === 0) this.#freeCount--
     this.#used[index] = 1
-    this.#cursor = index + 1
   }
+}
+
+function unavailable(address: string, why: string): PolderError {
+  return new PolderError(
+    'address-unavailable',
+    `the address ${address} cannot be had: it ${why}`,
+    'ask for a free address of this node (polder get pods -o wide shows those in use), or for none',
+  )
 }

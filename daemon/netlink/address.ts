@@ -24,6 +24,7 @@ const IFA_F_NODAD = 0x02
 const IFA_F_DADFAILED = 0x08
 const IFA_F_DEPRECATED = 0x20
 const IFA_F_TENTATIVE = 0x40
+const IFA_F_PERMANENT = 0x80
 
 export interface Address {
   index: number
@@ -36,6 +37,8 @@ export interface Address {
   scope: Scope
   /** Not to be used as a source: no longer preferred, not yet known to be unique, or a duplicate. */
   avoid: boolean
+  /** Present where it has a lifetime: a router's advertisement or DHCP gave it. */
+  dynamic?: true
 }
 
 export function encodeAddressQuery(): Uint8Array {
@@ -69,6 +72,7 @@ export function decodeAddress(body: Uint8Array): Address | undefined {
     ...(peer !== address && { peer }),
     scope: scopeOf(header.getUint8(3)),
     avoid: (flags & (IFA_F_DEPRECATED | IFA_F_TENTATIVE | IFA_F_DADFAILED)) !== 0,
+    ...((flags & IFA_F_PERMANENT) === 0 && { dynamic: true }),
   }
 }
 

@@ -48,6 +48,8 @@ const IFLA_ALT_IFNAME = 53
 const IFLA_INFO_KIND = 1
 const IFLA_INFO_DATA = 2
 const VETH_INFO_PEER = 1
+const IFLA_VXLAN_ID = 1
+const IFLA_VXLAN_PORT = 15
 const IFLA_INET6_ADDR_GEN_MODE = 8
 const IN6_ADDR_GEN_MODE_NONE = 1
 
@@ -81,6 +83,8 @@ export interface Link {
   gsoMaxSizeBytes: number
   /** The bridge it is a port of. */
   masterIndex?: number
+  /** What a kernel VXLAN device listens for. */
+  vxlan?: { vni: number; port: number }
   statistics: LinkStatistics
 }
 
@@ -136,7 +140,9 @@ export function decodeLink(body: Uint8Array): Link {
   const flags = header.getUint32(8, true)
   const mac = attributes.get(IFLA_ADDRESS)
   const info = attributes.get(IFLA_LINKINFO)
-  const kind = info && decodeAttributes(info).get(IFLA_INFO_KIND)
+  const about: Attributes = info ? decodeAttributes(info) : new Map()
+  const kind = about.get(IFLA_INFO_KIND)
+  const data = about.get(IFLA_INFO_DATA)
   const master = attributes.get(IFLA_MASTER)
   return {
     index: header.getInt32(4, true),
@@ -151,8 +157,15 @@ export function decodeLink(body: Uint8Array): Link {
     txQueueLength: number(attributes, IFLA_TXQLEN),
     gsoMaxSizeBytes: number(attributes, IFLA_GSO_MAX_SIZE),
     ...(master && { masterIndex: decodeU32(master) }),
+    ...(kind && data && decodeText(kind) === 'vxlan' && { vxlan: decodeVxlan(decodeAttributes(data)) }),
     statistics: decodeStatistics(attributes.get(IFLA_STATS64)),
   }
+}
+
+/** The port is in network byte order; a device that has none of its own says so with 0. */
+function decodeVxlan(attributes: Attributes): { vni: number; port: number } {
+  const port = attributes.get(IFLA_VXLAN_PORT)
+  return { vni: number(attributes, IFLA_VXLAN_ID), port: port && port.length >= 2 ? viewOf(port).getUint16(0) : 0 }
 }
 
 /** Counters are 64 bits wide; 2^53 packets are far away. */

@@ -18,7 +18,7 @@ const unreachable = new Proxy({} as Attachments, {
   },
 })
 const spool = new Spool({ folder: '/nonexistent', attachments: unreachable, log })
-const cni = createCni({ attachments: unreachable, spool, log })
+const cni = createCni({ attachments: unreachable, spool, addressesLeft: () => 0, statusFailsWhenFull: true, log })
 
 const CONFIG = { cniVersion: '1.0.0', name: 'polder', type: 'polder-cni' }
 const HEADERS = {
@@ -41,13 +41,14 @@ describe('is refused', () => {
     ['no version', {}, { cniVersion: undefined }, 1, /0\.1\.0/],
     ['an old version', {}, { cniVersion: '0.3.0' }, 1, /0\.3\.0/],
     ['a future version', {}, { cniVersion: '9.0.0' }, 1, /9\.0\.0/],
-    ['a version that is no text', {}, { cniVersion: 1 }, 1, /has 1/],
+    ['a version that is no text', {}, { cniVersion: 1 }, 6, /no version: 1/],
     ['CHECK before 0.4.0', { 'cni-command': 'CHECK' }, { cniVersion: '0.3.1' }, 1, /0\.3\.1 has no CHECK/],
     ['GC before 1.1.0', { 'cni-command': 'GC' }, {}, 1, /1\.0\.0 has no GC/],
     ['STATUS before 1.1.0', { 'cni-command': 'STATUS' }, {}, 1, /1\.0\.0 has no STATUS/],
     ['a field polder has not', {}, { bridge: 'cni0' }, 2, /bridge = "cni0"/],
     ['an IPAM plugin', {}, { ipam: { type: 'host-local' } }, 2, /ipam = \{"type":"host-local"\}/],
     ['ports', {}, { runtimeConfig: { portMappings: [{ hostPort: 80 }] } }, 2, /runtimeConfig\.portMappings/],
+    ['a name as long as a line', {}, { bridge: 'x'.repeat(10_000) }, 2, /^.{1,150}$/],
     ['a MAC address', {}, { runtimeConfig: { mac: '02:00:00:00:00:01' } }, 2, /runtimeConfig\.mac = "02/],
     ['no command', { 'cni-command': '' }, {}, 4, /CNI_COMMAND is missing/],
     ['another command', { 'cni-command': 'PING' }, {}, 4, /CNI_COMMAND 'PING'/],
@@ -67,7 +68,7 @@ describe('is refused', () => {
     ['the folder itself as interface name', { 'cni-ifname': '..' }, {}, 4, /CNI_IFNAME/],
     ['the loopback', { 'cni-ifname': 'lo' }, {}, 4, /CNI_IFNAME/],
     ['args that are no pairs', { 'cni-args': 'K8S_POD_NAME' }, {}, 4, /CNI_ARGS has 'K8S_POD_NAME'/],
-    ['args that polder has not', { 'cni-args': 'IP=10.0.0.1' }, {}, 4, /CNI_ARGS.*IP/],
+    ['args that polder has not', { 'cni-args': 'COLOUR=red' }, {}, 4, /CNI_ARGS.*COLOUR/],
     ['no configuration', {}, '', 6, /empty/],
     ['half a configuration', {}, '{"cniVersion":', 6, /not JSON/],
     ['a list', {}, '[]', 6, /no JSON object/],
@@ -84,7 +85,7 @@ describe('is refused', () => {
 
   test('in the version asked for, or the newest where that is unknown', async () => {
     expect((await refusal({}, { cniVersion: '0.4.0', bridge: 'x' })).cniVersion).toBe('0.4.0')
-    expect((await refusal({}, { cniVersion: '9.0.0' })).cniVersion).toBe('1.0.0')
+    expect((await refusal({}, { cniVersion: '9.0.0' })).cniVersion).toBe('1.1.0')
   })
 })
 
@@ -94,13 +95,16 @@ test('what asks for nothing is no reason to refuse', () => {
 })
 
 test.each([
-  ['', '1.0.0'],
+  ['', '1.1.0'],
   ['{"cniVersion":"0.4.0"}', '0.4.0'],
-  ['{"cniVersion":"1.1.0"}', '1.1.0'],
+  ['{"cniVersion":"9.9.9"}', '9.9.9'],
 ])('VERSION with %j answers in %s', async (body, version) => {
   const answer = await cni({ 'cni-command': 'VERSION' }, body)
   expect(answer.ok).toBe(true)
-  expect(JSON.parse(answer.body)).toEqual({ cniVersion: version, supportedVersions: ['0.3.1', '0.4.0', '1.0.0'] })
+  expect(JSON.parse(answer.body)).toEqual({
+    cniVersion: version,
+    supportedVersions: ['0.3.1', '0.4.0', '1.0.0', '1.1.0'],
+  })
 })
 
 test.each([
@@ -129,14 +133,14 @@ describe('result', () => {
     createdAt: '2026-01-01T00:00:00.000Z',
     bootId: 'b',
   }
-  const gateways = ['10.244.1.1', 'fd00:10:244:1::1']
+  const node = { gateways: ['10.244.1.1', 'fd00:10:244:1::1'], mtuBytes: 1450 }
   const encode = (version: string, extra = {}) =>
-    JSON.parse(encodeResult(versionNamed(version)!, validateConfig({ ...CONFIG, ...extra }), attachment, gateways))
+    JSON.parse(encodeResult(versionNamed(version)!, validateConfig({ ...CONFIG, ...extra }), attachment, node))
 
   test('1.0.0', () => {
     expect(encode('1.0.0', { dns: { nameservers: ['10.96.0.10'] } })).toEqual({
       cniVersion: '1.0.0',
-      interfaces: [{ name: 'eth0', sandbox: '/run/netns/a' }],
+      interfaces: [{ name: 'eth0', mac: '00:00:00:00:00:00', sandbox: '/run/netns/a' }],
       ips: [
         { interface: 0, address: '10.244.1.5/32', gateway: '10.244.1.1' },
         { interface: 0, address: 'fd00:10:244:1::5/128', gateway: 'fd00:10:244:1::1' },
@@ -164,7 +168,8 @@ describe('result', () => {
       dns: { domain: 'example' },
     }
     const result = encode('1.0.0', { prevResult })
-    expect(result.interfaces).toEqual([...prevResult.interfaces, { name: 'eth0', sandbox: '/run/netns/a' }])
+    const own = { name: 'eth0', mac: '00:00:00:00:00:00', sandbox: '/run/netns/a' }
+    expect(result.interfaces).toEqual([...prevResult.interfaces, own])
     expect(result.ips[0]).toEqual(prevResult.ips[0])
     expect(result.ips[1]).toMatchObject({ interface: 1, address: '10.244.1.5/32' })
     expect(result.routes[0]).toEqual({ dst: '192.0.2.0/24' })

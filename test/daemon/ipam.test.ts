@@ -1,3 +1,4 @@
+/** Addresses of a node: the arithmetic of ranges, and the allocator against the rules: in turn, resting, never reserved ones. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { COOL_DOWN_MS, gatewayOf, Ipam, natAddressOf } from '../../daemon/ipam/ipam.ts'
@@ -105,6 +106,45 @@ describe('allocate', () => {
     expect(ipam.allocate()).toEqual(['10.244.1.3'])
     clock.ms += 20_000
     expect(ipam.allocate()).toEqual(['10.244.1.4'])
+  })
+})
+
+describe('a wanted address', () => {
+  test.each([
+    [['10.244.1.50'], ['10.244.1.50', 'fd00:10:244:1::32']],
+    [['fd00:10:244:1:0::99'], ['10.244.1.153', 'fd00:10:244:1::99']],
+    [
+      ['10.244.1.50', 'fd00:10:244:1::99'],
+      ['10.244.1.50', 'fd00:10:244:1::99'],
+    ],
+  ])('%j gives %j, and is taken until it is released', (wanted, expected) => {
+    const { ipam } = ipamOf(DUAL)
+    expect(ipam.allocate(wanted)).toEqual(expected)
+    for (const address of expected) {
+      expect(() => ipam.allocate([address])).toThrow(expect.objectContaining({ code: 'address-unavailable' }))
+    }
+    ipam.release(expected)
+    expect(ipam.freeCount).toBe(252)
+    expect(ipam.allocate(wanted)).toEqual(expected)
+  })
+
+  test('takes nobody’s turn', () => {
+    const { ipam } = ipamOf(DUAL)
+    ipam.allocate(['10.244.1.4'])
+    expect([ipam.allocate()[0], ipam.allocate()[0]]).toEqual(['10.244.1.3', '10.244.1.5'])
+  })
+
+  test.each([
+    ['10.244.2.5', 'none that this node hands out'],
+    ['10.244.1.0', 'for the node itself'],
+    ['10.244.1.2', 'for the node itself'],
+    ['10.244.1.255', 'none that this node hands out'],
+    ['fd00:10:244:1::ff', 'none that this node hands out'],
+    ['fd00:10:244:1::1:0', 'none that this node hands out'],
+  ])('%s cannot be had: %s', (address, why) => {
+    const { ipam } = ipamOf(DUAL)
+    expect(() => ipam.allocate(['10.244.1.9', address])).toThrow(why)
+    expect(ipam.freeCount).toBe(252)
   })
 })
 

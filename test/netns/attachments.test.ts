@@ -244,6 +244,20 @@ describe('remove', () => {
   })
 })
 
+test('what lost its namespace without a remove is released, and nothing else', async () => {
+  await using kept = await Netns.create('kept')
+  const { attachments, ipam } = await start()
+  {
+    await using lost = await Netns.create('lost')
+    await attachments.add(request(lost.path))
+    await attachments.add(request(kept.path, 'c2'))
+  }
+  await attachments.releaseVanished()
+  expect(attachments.list().map(({ containerId }) => containerId)).toEqual(['c2'])
+  expect(ipam.freeCount).toBe(251)
+  await attachments.remove('c1', 'eth0')
+})
+
 test('add and remove of one attachment never overlap', async () => {
   await using pod = await Netns.create('turns')
   const { attachments, ipam } = await start()
@@ -277,7 +291,7 @@ describe('check', () => {
       await using pod = await Netns.create('path')
       await attachments.add(request(pod.path))
     }
-    await expect(attachments.check('c1', 'eth0')).rejects.toThrow('no longer leads to its namespace')
+    await expect(attachments.check('c1', 'eth0')).rejects.toThrow('does not lead to its namespace')
     await expect(attachments.check('c2', 'eth0')).rejects.toThrow('no record')
   })
 })

@@ -5,7 +5,6 @@
  *
  * What stands for the data path keeps descriptors and moves no packet.
  */
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   existsSync,
@@ -22,19 +21,19 @@ import http from 'node:http'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Api, type ApiOptions, createApi } from '../../daemon/api/server.ts'
 import { NodeAttachments } from '../../daemon/attachments/attachments.ts'
-import { createCni } from '../../daemon/cni/cni.ts'
+import { type Cni, createCni } from '../../daemon/cni/cni.ts'
 import { installConflist, removeConflist } from '../../daemon/cni/conflist.ts'
 import { Spool } from '../../daemon/cni/spool.ts'
 import { CNI_VERSIONS } from '../../daemon/cni/versions.ts'
 import type { PodPorts } from '../../daemon/dataplane/pod-ports.ts'
 import { Ipam } from '../../daemon/ipam/ipam.ts'
 import { closeFd } from '../../daemon/nic/nic.ts'
-import { Netns } from '../support/netns.ts'
+import { Netns, until } from '../support/netns.ts'
+import { errorOf, runShim, type ShimAnswer } from '../support/shim.ts'
 
 const SHIM = join(import.meta.dirname, '../../build/polder-cni')
 const log = pino({ level: 'silent' })
@@ -59,6 +58,12 @@ afterEach(async () => {
 class Daemon {
   readonly ipam = new Ipam({ ranges: ['10.244.1.0/24', 'fd00:10:244:1::/64'], now: Date.now })
   readonly fds = new Map<number, number>()
+  /** Ports that the data path does not let go of. */
+  readonly refuses = new Set<number>()
+  /** What the data path waits for before it lets go. */
+  gate = Promise.resolve()
+  /** CNI calls that came in. */
+  calls = 0
   readonly attachments: NodeAttachments
   readonly spool: Spool
   readonly #api: Api
@@ -71,6 +76,8 @@ class Daemon {
         return port++
       },
       removePod: async (number) => {
+        await this.gate
+        if (this.refuses.has(number)) throw new Error(`port ${number} stays`)
         closeFd(this.fds.get(number)!)
         this.fds.delete(number)
       },
@@ -78,9 +85,19 @@ class Daemon {
     const { ipam } = this
     this.attachments = new NodeAttachments({ stateDir: folder, bootId: 'boot', ipam, ports, mtuBytes: 1450, log })
     this.spool = new Spool({ folder: spoolFolder, attachments: this.attachments, log })
-    const cni = createCni({ attachments: this.attachments, spool: this.spool, log })
+    const cni = createCni({
+      attachments: this.attachments,
+      spool: this.spool,
+      addressesLeft: () => ipam.freeCount,
+      statusFailsWhenFull: true,
+      log,
+    })
     // Of the API, only POST /cni is asked here.
-    this.#api = createApi({ socket, cni, attachments: this.attachments, log } as unknown as ApiOptions)
+    const counted: Cni = (headers, body) => {
+      this.calls++
+      return cni(headers, body)
+    }
+    this.#api = createApi({ socket, cni: counted, attachments: this.attachments, log } as unknown as ApiOptions)
   }
 
   /** In polderd's own order: what was attached, then the socket, then the spool. */
@@ -100,35 +117,18 @@ class Daemon {
   }
 }
 
-interface Answer {
-  code: number
-  stdout: string
-  stderr: string
-}
-
-/** Runs the shim with nothing but these variables in its environment. */
-async function shim(environment: Record<string, string>, stdin: string): Promise<Answer> {
-  const child = spawn(SHIM, { env: { POLDER_SOCKET: socket, POLDER_SPOOL: spoolFolder, ...environment } })
-  // A shim that answers without reading closes the pipe early.
-  child.stdin.on('error', () => {})
-  child.stdin.end(stdin)
-  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
-  expect(stderr).toBe('')
-  return { code: code as number, stdout, stderr }
+async function shim(environment: Record<string, string>, stdin: string): Promise<ShimAnswer> {
+  const answer = await runShim(SHIM, { POLDER_SOCKET: socket, POLDER_SPOOL: spoolFolder, ...environment }, stdin)
+  expect(answer.stderr).toBe('')
+  return answer
 }
 
 const configOf = (cniVersion: string, extra: object = {}) =>
   JSON.stringify({ cniVersion, name: 'polder', type: 'polder-cni', ...extra })
 
-function call(command: string, netns: string, { id = 'c1', version = '1.0.0', ...extra } = {}): Promise<Answer> {
+function call(command: string, netns: string, { id = 'c1', version = '1.0.0', ...extra } = {}): Promise<ShimAnswer> {
   const environment = { CNI_COMMAND: command, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: 'eth0' }
   return shim(environment, configOf(version, extra))
-}
-
-/** The CNI error of a failed call. */
-function errorOf({ code, stdout }: Answer): { code: number; msg: string; details: string; cniVersion: string } {
-  expect(code).toBe(1)
-  return JSON.parse(stdout)
 }
 
 describe('the life of an attachment', () => {
@@ -200,6 +200,35 @@ describe('the life of an attachment', () => {
     expect(faulty).toMatchObject({ code: 102, msg: expect.stringContaining('route to 0.0.0.0/0') })
   })
 
+  test('GC leaves bare namespaces, goes on past what fails, and tells all of it', async () => {
+    await using pod = await Netns.create('garbage')
+    const { attachments, refuses } = await Daemon.start()
+    const bare = { containerId: 'netns-a', ifName: 'bare0', netns: pod.path, network: 'polder' }
+    await attachments.add(bare)
+    for (const CNI_IFNAME of ['eth0', 'eth1', 'eth2', 'eth3']) {
+      const environment = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c1', CNI_NETNS: pod.path, CNI_IFNAME }
+      expect((await shim(environment, configOf('1.1.0'))).code).toBe(0)
+    }
+    // The bare one has port 3.
+    for (const port of [4, 6]) refuses.add(port)
+    mkdirSync(spoolFolder, { recursive: true })
+    writeFileSync(join(spoolFolder, 'c1@eth1'), '')
+    const gc = () => {
+      const config = configOf('1.1.0', { 'cni.dev/valid-attachments': [] })
+      return shim({ CNI_COMMAND: 'GC', CNI_PATH: '/opt/cni/bin' }, config)
+    }
+    const names = () => attachments.list().map(({ ifName }) => ifName)
+    const { code, msg } = errorOf(await gc())
+    expect(code).toBe(105)
+    expect(msg).toMatch(/^2 of 4 .*eth0 of container c1: port 4 stays.*eth2 of container c1: port 6 stays/)
+    expect(names()).toEqual(['bare0', 'eth0', 'eth2'])
+    expect(readdirSync(spoolFolder)).toEqual([])
+    refuses.clear()
+    expect(await gc()).toMatchObject({ code: 0, stdout: '' })
+    expect(names()).toEqual(['bare0'])
+    await attachments.remove('netns-a', 'bare0')
+  })
+
   test('60 at once', async () => {
     const { ipam } = await Daemon.start()
     await using pods = new AsyncDisposableStack()
@@ -216,10 +245,10 @@ describe('the life of an attachment', () => {
 
 describe('without a polderd', () => {
   test.each([
-    ['', '1.0.0'],
+    ['', '1.1.0'],
     ['{"nested": {"cniVersion": "0.1.0"}, "cniVersion" : "0.4.0"}', '0.4.0'],
     ['{"cniVersion":"1.1.0"}', '1.1.0'],
-    ['{"cniVersion":"1\\" 0"', '1.0.0'],
+    ['{"cniVersion":"1\\" 0"', '1.1.0'],
   ])('VERSION with stdin %j answers in %s', async (stdin, version) => {
     const { code, stdout } = await shim({ CNI_COMMAND: 'VERSION' }, stdin)
     expect(code).toBe(0)
@@ -261,6 +290,23 @@ describe('without a polderd', () => {
     expect(JSON.parse(added.stdout).ips[0].address).toBe('10.244.1.4/32')
     expect(readdirSync(spoolFolder)).toEqual([])
     expect(attachments.list()).toHaveLength(1)
+  })
+
+  test('DEL is spooled, and done before another container is attached in the same namespace', async () => {
+    await using pod = await Netns.create('same')
+    await Daemon.start()
+    expect((await call('ADD', pod.path)).code).toBe(0)
+    await daemon!.stop()
+    expect((await call('DEL', pod.path)).code).toBe(0)
+    const { spool } = await Daemon.start({ drains: false })
+    const gate = Promise.withResolvers<void>()
+    daemon!.gate = gate.promise
+    const drained = spool.drain()
+    const added = call('ADD', pod.path, { id: 'c2' })
+    await until(() => daemon!.calls === 1)
+    gate.resolve()
+    expect((await added).code).toBe(0)
+    await drained
   })
 
   test('what is spooled is drained at start; what is no DEL stays', async () => {
@@ -357,8 +403,10 @@ describe('the conflist', () => {
     const installed = join(folder, 'bin', 'polder-cni')
     expect(readFileSync(installed).equals(readFileSync(SHIM))).toBe(true)
     expect(statSync(installed).mode & 0o777).toBe(0o755)
-    const { cniVersion, name, plugins } = JSON.parse(readFileSync(list(), 'utf8'))
-    expect(plugins).toEqual([{ type: 'polder-cni', socket, spool: spoolFolder }])
+    const { cniVersion, cniVersions, name, plugins } = JSON.parse(readFileSync(list(), 'utf8'))
+    expect([cniVersion, ...cniVersions]).toEqual(['1.0.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'])
+    const capabilities = { ips: true, dns: true }
+    expect(plugins).toEqual([{ type: 'polder-cni', capabilities, socket, spool: spoolFolder }])
     await Daemon.start()
     const environment = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c1', CNI_NETNS: pod.path, CNI_IFNAME: 'eth0' }
     const added = await shim({ ...environment, POLDER_SOCKET: '' }, JSON.stringify({ cniVersion, name, ...plugins[0] }))
@@ -371,7 +419,9 @@ describe('the conflist', () => {
     const before = statSync(list())
     installConflist({ ...options(), ...usual })
     expect(statSync(list()).ino).toBe(before.ino)
-    expect(JSON.parse(readFileSync(list(), 'utf8')).plugins).toEqual([{ type: 'polder-cni' }])
+    expect(JSON.parse(readFileSync(list(), 'utf8')).plugins).toEqual([
+      { type: 'polder-cni', capabilities: { ips: true, dns: true } },
+    ])
     writeFileSync(join(folder, 'bin', 'polder-cni'), 'old')
     installConflist({ ...options(), ...usual })
     expect(readFileSync(join(folder, 'bin', 'polder-cni')).equals(readFileSync(SHIM))).toBe(true)

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import pino from 'pino'
 import { type Api, createApi } from '../../daemon/api/server.ts'
-import type { Counters, NodeInfo } from '../../daemon/api/types.ts'
+import type { Counters, Finding, NodeInfo } from '../../daemon/api/types.ts'
 import type { Attachment } from '../../daemon/attachments/attachment.ts'
 import { FolderStore } from '../../daemon/cluster/folder/folder-store.ts'
 import type { Pod, PodStatus } from '../../daemon/cluster/objects.ts'
@@ -25,6 +25,7 @@ export interface ApiNode {
   runtime: LocalRuntime
   attachments: Attachment[]
   counters: Counters
+  findings: Finding[]
   /** What the CNI handler was given, as `COMMAND body`. */
   cniCalls: string[]
   api: Api
@@ -47,6 +48,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
   const runtime = new LocalRuntime(scratch)
   const attachments: Attachment[] = []
   const counters: Counters = { entrances: [], drops: [], answers: 0 }
+  const findings: Finding[] = []
   const cniCalls: string[] = []
   const socket = path.join(scratch, name, 'polderd.sock')
   const api = createApi({
@@ -63,6 +65,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
     },
     info: () => nodeInfo(name),
     counters: () => counters,
+    findings: async () => findings,
     runtimeFor: () => (runner ? runtime : undefined),
     cni: async (headers, body) => {
       cniCalls.push(`${headers['x-cni-command']} ${body}`)
@@ -78,7 +81,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
     await api.stop()
     await store.close()
   }
-  return { name, socket, store, runtime, attachments, counters, cniCalls, api, stop }
+  return { name, socket, store, runtime, attachments, counters, findings, cniCalls, api, stop }
 }
 
 function nodeInfo(name: string): NodeInfo {

@@ -2,7 +2,7 @@
  * Folder stores for tests: opened on a temporary folder, in this process or in processes of their own
  * (store-process.ts), and what it takes to wait for them.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -25,7 +25,7 @@ export class ClusterFolder {
   readonly path = mkdtempSync(join(tmpdir(), 'polder-cluster-'))
   readonly warnings: string[] = []
   readonly #stores: FolderStore[] = []
-  readonly #processes: ChildProcess[] = []
+  readonly #ends: (() => Promise<void>)[] = []
 
   async open(options: Partial<FolderStoreOptions> = {}): Promise<FolderStore> {
     const warn = (details: object, message: string) => this.warnings.push(`${message} ${JSON.stringify(details)}`)
@@ -44,7 +44,6 @@ export class ClusterFolder {
   async run(...argv: string[]): Promise<StoreProcess> {
     const script = fileURLToPath(new URL('store-process.ts', import.meta.url))
     const child = spawn(process.execPath, [script, this.path, ...argv], { stdio: ['pipe', 'pipe', 'inherit'] })
-    this.#processes.push(child)
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
     const lines = createInterface(child.stdout)
     const { value } = await lines[Symbol.asyncIterator]().next()
@@ -52,13 +51,14 @@ export class ClusterFolder {
       child.kill(signal)
       return exited
     }
+    this.#ends.push(() => end('SIGKILL'))
     const answer = JSON.parse(value ?? '{"error": "no answer"}')
     if ('error' in answer) throw new Error(answer.error)
     return { pid: child.pid!, end, ...answer }
   }
 
   async remove(): Promise<void> {
-    for (const child of this.#processes) child.kill('SIGKILL')
+    await Promise.all(this.#ends.map((end) => end()))
     await Promise.all(this.#stores.map((store) => store.close()))
     rmSync(this.path, { recursive: true, force: true })
   }

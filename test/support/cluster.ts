@@ -7,14 +7,14 @@
  *   pod ─TUN─ polderd (node2) ─veth─┘
  */
 
-import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import type { NodeInfo } from '../../daemon/api/types.ts'
 import { getJson } from './http.ts'
 import { Netns, type NetnsProcess, until } from './netns.ts'
+import { runShim, type ShimAnswer } from './shim.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const START_TIMEOUT_MS = 30_000
@@ -51,6 +51,14 @@ export class TestNode {
     return join(this.#folder, 'state')
   }
 
+  get cniConfDir(): string {
+    return join(this.#folder, 'net.d')
+  }
+
+  get cniBinDir(): string {
+    return join(this.#folder, 'bin')
+  }
+
   get log(): string {
     return this.#polderd === undefined ? '' : this.#polderd.stdout + this.#polderd.stderr
   }
@@ -68,8 +76,8 @@ export class TestNode {
       ...setting('cluster-folder', this.#clusterFolder),
       ...setting('state-dir', this.stateDir),
       ...setting('socket', this.socket),
-      ...setting('cni-conf-dir', join(this.#folder, 'net.d')),
-      ...setting('cni-bin-dir', join(this.#folder, 'bin')),
+      ...setting('cni-conf-dir', this.cniConfDir),
+      ...setting('cni-bin-dir', this.cniBinDir),
       ...setting('underlay-interface', 'underlay'),
       ...setting('runner', 'false'),
       ...flags,
@@ -113,22 +121,26 @@ export class TestNode {
 
   /** Runs the real shim; resolves to what it prints, rejects where it fails. */
   async cni(command: string, containerId: string, netns: string): Promise<string> {
-    const list = JSON.parse(readFileSync(join(this.#folder, 'net.d/10-polder.conflist'), 'utf8'))
-    const child = spawn(join(this.#folder, 'bin/polder-cni'), {
-      env: {
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: containerId,
-        CNI_NETNS: netns,
-        CNI_IFNAME: 'eth0',
-        CNI_PATH: join(this.#folder, 'bin'),
-      },
-      stdio: ['pipe', 'pipe', 'inherit'],
-    })
-    child.stdin.end(JSON.stringify({ cniVersion: list.cniVersion, name: list.name, ...list.plugins[0] }))
-    const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
-    const printed = await text(child.stdout)
-    if ((await ended) !== 0) throw new Error(`CNI ${command} failed: ${printed}`)
-    return printed
+    const environment = { CNI_COMMAND: command, CNI_CONTAINERID: containerId, CNI_NETNS: netns, CNI_IFNAME: 'eth0' }
+    const { code, stdout, stderr } = await this.shim(environment)
+    if (code !== 0) throw new Error(`CNI ${command} failed: ${stdout}${stderr}`)
+    return stdout
+  }
+
+  /** Runs the real shim on the list's own configuration with `changes`, or on `changes` itself where it is text. */
+  shim(
+    environment: Record<string, string>,
+    changes: object | string = {},
+    started?: (child: ChildProcess) => void,
+  ): Promise<ShimAnswer> {
+    const { cniVersion, name, plugins } = JSON.parse(readFileSync(join(this.cniConfDir, '10-polder.conflist'), 'utf8'))
+    const stdin =
+      typeof changes === 'string' ? changes : JSON.stringify({ cniVersion, name, ...plugins[0], ...changes })
+    const shim = join(this.cniBinDir, 'polder-cni')
+    // The list names polderd's places; what is no configuration at all cannot.
+    const places = { POLDER_SOCKET: this.socket, POLDER_SPOOL: join(this.stateDir, 'spool') }
+    const usual = { CNI_PATH: this.cniBinDir, ...(typeof changes === 'string' && places) }
+    return runShim(shim, { ...usual, ...environment }, stdin, started)
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -25,6 +25,7 @@ export interface TestContainerd {
 }
 
 export async function startContainerd(): Promise<TestContainerd> {
+  sweep()
   const folder = mkdtempSync(`${tmpdir()}/polder-t${process.pid}-containerd-`)
   const socket = `${folder}/containerd.sock`
   for (const name of ['root', 'state', 'cni', 'net.d', 'logs', 'exec']) mkdirSync(`${folder}/${name}`)
@@ -49,8 +50,18 @@ export async function startContainerd(): Promise<TestContainerd> {
     stop: async () => {
       child.kill('SIGKILL')
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-      rmSync(folder, { recursive: true, force: true })
+      // What was killed may still be writing its last.
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 })
     },
+  }
+}
+
+/** What tests that were killed left behind. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^polder-t(\d+)-containerd-/.exec(name)?.[1]
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      rmSync(`${tmpdir()}/${name}`, { recursive: true, force: true })
   }
 }
 
@@ -59,8 +70,10 @@ function start(folder: string): ChildProcess {
   const script = `
     mount -t tmpfs tmpfs /run && mkdir -p /var/lib/cni && mount --bind ${folder}/cni /var/lib/cni && ip link set lo up
     exec catatonit -- containerd -c ${folder}/config.toml`
+  // It ends with this process, however that ends.
+  const withUs = ['--pdeathsig', 'KILL', 'unshare']
   const flags = ['--net', '--mount', '--pid', '--fork', '--mount-proc', '--propagation', 'private', '--kill-child']
-  return spawn('unshare', [...flags, 'bash', '-c', script], { stdio: ['ignore', log, log] })
+  return spawn('setpriv', [...withUs, ...flags, 'bash', '-c', script], { stdio: ['ignore', log, log] })
 }
 
 /** The process that is PID 1 in there, as it is called out here. */
