@@ -5,7 +5,15 @@
 import http from 'node:http'
 import type { Duplex } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import type { ApiError, Counters, DeleteAnswer, ExecRequest, NodeInfo, PutAnswer } from '../daemon/api/types.ts'
+import type {
+  ApiError,
+  Counters,
+  DeleteAnswer,
+  ExecRequest,
+  Finding,
+  NodeInfo,
+  PutAnswer,
+} from '../daemon/api/types.ts'
 import type { Attachment } from '../daemon/attachments/attachment.ts'
 import type { ClusterObject, Kind, ObjectKey } from '../daemon/cluster/objects.ts'
 import type { Problem, PutResult } from '../daemon/cluster/store.ts'
@@ -67,6 +75,10 @@ export class Client {
 
   counters(): Promise<Counters> {
     return this.json('GET', '/v1/counters')
+  }
+
+  findings(): Promise<Finding[]> {
+    return this.json('GET', '/v1/findings')
   }
 
   /** The log as it comes. The stream fails where the log breaks off before its end. */

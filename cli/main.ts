@@ -8,6 +8,7 @@ import { applyCommand } from './commands/apply.ts'
 import { createCommand } from './commands/create.ts'
 import { deleteCommand } from './commands/delete.ts'
 import { describeCommand } from './commands/describe.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { execCommand } from './commands/exec.ts'
 import { getCommand } from './commands/get.ts'
 import { logsCommand } from './commands/logs.ts'
@@ -47,6 +48,7 @@ async function buildProgram(words: string[]): Promise<Command> {
     execCommand(),
     waitCommand(),
     deleteCommand(),
+    doctorCommand(),
     versionCommand(),
   ]
   for (const command of commands) program.addCommand(command)

@@ -1,11 +1,16 @@
 /**
- * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT. Exit codes: 0 for a
- * clean end, 1 for what the user can mend, 70 for a fault of polderd's own.
+ * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT; or does one of the
+ * tasks that end by themselves. Exit codes: 0 for a clean end, 1 for what the user can mend, 70 for a fault of polderd's
+ * own.
  */
 import { pino } from 'pino'
+import type { Config } from './config/config.ts'
 import { informationFor } from './config/help.ts'
 import { loadConfig } from './config/load.ts'
+import { readTask } from './config/task.ts'
 import { PolderError } from './errors.ts'
+import { surveyAlone } from './host/findings/survey.ts'
+import { uninstall } from './host/uninstall.ts'
 import { startPolderd } from './polderd.ts'
 import { VERSION } from './version.ts'
 
@@ -16,10 +21,17 @@ async function main(): Promise<void> {
     process.stdout.write(`${information}\n`)
     return
   }
-  const { config, file } = loadConfig(argv, process.env)
+  const { task, purge, settings } = readTask(argv)
+  const { config, file } = loadConfig(settings, process.env)
   if (process.getuid?.() !== 0) {
     throw new PolderError('not-root', 'polderd needs root', 'Start it with sudo, or as a service.')
   }
+  if (task === 'doctor') process.stdout.write(`${JSON.stringify(await surveyAlone(config))}\n`)
+  else if (task === 'uninstall') process.stdout.write(`${(await uninstall(config, purge)).join('\n')}\n`)
+  else await run(config, file)
+}
+
+async function run(config: Config, file: string | undefined): Promise<void> {
   const log = pino({ level: config.logLevel, base: { node: config.nodeName } })
   log.info({ version: VERSION, pid: process.pid, file }, 'polderd starts')
   process.on('uncaughtException', (error) => {

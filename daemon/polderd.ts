@@ -16,11 +16,13 @@ import { openHostDevice } from './control/host-device.ts'
 import { NodeStatusPublisher } from './control/node-status.ts'
 import { Peers } from './control/peers.ts'
 import type { OwnNode } from './control/surroundings.ts'
-import { chooseUnderlay, openUnderlaySockets } from './control/underlay.ts'
+import { chooseUnderlay, openUnderlaySockets, type Underlay } from './control/underlay.ts'
 import { DataPlane } from './dataplane/dataplane.ts'
+import { Host } from './host/host.ts'
 import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
 import { Netlink } from './netlink/netlink.ts'
+import { probeOffloads } from './nic/nic.ts'
 import { createRunner } from './runner/runner.ts'
 import { VERSION } from './version.ts'
 
@@ -37,14 +39,8 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   // Who we are: our address on the underlay, our name in the cluster, our pod ranges.
   const underlay = chooseUnderlay(netlink, config)
   const store = await FolderStore.open({ ...config, folder: config.clusterFolder, log })
-  const { spec } = await store.claimNode(config.nodeName)
-  const own: OwnNode = {
-    name: config.nodeName,
-    podCIDRs: spec.podCIDRs,
-    underlayAddress: underlay.address,
-    mtuBytes: underlay.podMtuBytes,
-  }
-  const ipam = new Ipam({ ranges: spec.podCIDRs, now: Date.now })
+  const own = await claim(config, underlay, store)
+  const ipam = new Ipam({ ranges: own.podCIDRs, now: Date.now })
   const { podCIDRs } = config
 
   // Packets flow.
@@ -52,6 +48,7 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   const sockets = openUnderlaySockets(underlay, config.vxlanPort)
   const gateways = ipam.ranges.map(gatewayOf)
   const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs })
+  const offloads = probeOffloads(hostFd)
   const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings: peers.surroundings, log })
   peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
 
@@ -68,45 +65,58 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   const spool = new Spool({ folder: `${config.stateDir}/spool`, attachments, log })
   const runner = config.runner ? createRunner({ config, own, store, attachments, log }) : undefined
 
+  // The host is as pods need it, and stays so.
+  const nodeStatus = new NodeStatusPublisher({ own, version: VERSION, store, log })
+  const mtuChanged = (): void => tellMtu(own, attachments, peers, nodeStatus)
+  const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
+  const host = await Host.start({ config, own, underlay, store, offloads, replaceHost, mtuChanged, log })
+
   // We can be talked to, and say so.
-  const info = (): NodeInfo => ({
-    name: own.name,
-    version: VERSION,
-    pid: process.pid,
-    startedAt,
-    podCIDRs: own.podCIDRs,
-    gateways,
-    underlayAddress: own.underlayAddress,
-    mtuBytes: own.mtuBytes,
-  })
+  const info = (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways })
   const api = createApi({
     socket: config.socket,
     store,
     attachments,
     info,
     counters: () => dataPlane.counters(),
+    findings: () => host.findings(),
     runtimeFor: (pod) => runner?.runtimeFor(pod),
-    cni: createCni({ attachments, spool, log }),
+    cni: createCni({ ...config, attachments, spool, addressesLeft: () => ipam.freeCount, log }),
     log,
   })
   await api.start()
   // Only now: a DEL is spooled where nobody listens, so none can come in between.
   await spool.drain()
   installConflist({ ...config, spool: `${config.stateDir}/spool` })
-  const nodeStatus = new NodeStatusPublisher({ own, version: VERSION, store, log })
   await nodeStatus.start()
   runner?.start()
   log.info({ underlay, podCIDRs: own.podCIDRs, socket: config.socket }, 'the node is ready')
+  void host.logFindings()
 
   return {
     async stop() {
-      await nodeStatus.stop()
-      await api.stop()
-      await runner?.stop()
-      await peers.stop()
+      for (const part of [nodeStatus, api, host, runner, peers]) await part?.stop()
       await attachments.close()
       await dataPlane.stop()
       await store.close()
     },
+  }
+}
+
+/** Pods attached from now on, the data path and the other nodes go by the new MTU. */
+function tellMtu(own: OwnNode, attachments: NodeAttachments, peers: Peers, nodeStatus: NodeStatusPublisher): void {
+  attachments.mtuBytes = own.mtuBytes
+  peers.refresh()
+  void nodeStatus.beat()
+}
+
+/** Takes the node's name and pod ranges in the cluster; they are ours while this process lives. */
+async function claim({ nodeName }: Config, underlay: Underlay, store: FolderStore): Promise<OwnNode> {
+  const { spec } = await store.claimNode(nodeName)
+  return {
+    name: nodeName,
+    podCIDRs: spec.podCIDRs,
+    underlayAddress: underlay.address,
+    mtuBytes: underlay.podMtuBytes,
   }
 }

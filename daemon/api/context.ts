@@ -5,7 +5,7 @@ import type { Attachments } from '../attachments/attachment.ts'
 import type { Pod } from '../cluster/objects.ts'
 import type { ClusterStore } from '../cluster/store.ts'
 import type { PodRuntime } from '../runner/pod-runtime.ts'
-import type { Counters, NodeInfo } from './types.ts'
+import type { Counters, Finding, NodeInfo } from './types.ts'
 
 /** Answers a CNI call: `body` is what the plugin prints, a result when `ok`, a CNI error when not. */
 export type CniHandler = (headers: IncomingHttpHeaders, body: string) => Promise<{ ok: boolean; body: string }>
@@ -15,6 +15,7 @@ export interface ApiContext {
   attachments: Attachments
   info: () => NodeInfo
   counters: () => Counters
+  findings: () => Promise<Finding[]>
   /** What runs this pod on this node; undefined where the runner is off. */
   runtimeFor: (pod: Pod) => PodRuntime | undefined
   cni: CniHandler

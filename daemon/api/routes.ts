@@ -26,6 +26,7 @@ export const ROUTES: Route[] = [
   { method: 'DELETE', path: '/v1/objects/:kind/:namespace/:name', handle: deleteObject },
   { method: 'GET', path: '/v1/problems', handle: (context) => context.store.problems() },
   { method: 'GET', path: '/v1/attachments', handle: (context) => context.attachments.list() },
+  { method: 'GET', path: '/v1/findings', handle: (context) => context.findings() },
   { method: 'GET', path: '/v1/counters', handle: (context) => context.counters() },
   { method: 'GET', path: '/v1/pods/:namespace/:name/log', handle: streamLog, streams: true },
   { method: 'POST', path: '/v1/pods/:namespace/:name/exec', handle: execInPod, streams: true },

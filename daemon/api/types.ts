@@ -8,6 +8,7 @@
  *   DELETE /v1/objects/KIND/NS/NAME[?wait=SECONDS]    DeleteAnswer, 404 where absent; a namespace takes its pods along
  *   GET    /v1/problems                               Problem[] of the store
  *   GET    /v1/attachments                            Attachment[] of this node
+ *   GET    /v1/findings                               Finding[]: what is wrong on this node, looked at now
  *   GET    /v1/counters                               Counters of this node's data path
  *   GET    /v1/pods/NS/NAME/log?container=&follow=&tail=&timestamps=   text/plain, streamed; only on the pod's node
  *   POST   /v1/pods/NS/NAME/exec   Upgrade: polder-exec, body-less, ExecRequest as JSON in the query `request`;
@@ -52,6 +53,15 @@ export interface Counters {
   drops: { reason: string; text: string; packets: number }[]
   /** ICMP errors that told a sender why. */
   answers: number
+}
+
+export interface Finding {
+  /** A stable word: `forwarding-off`. */
+  id: string
+  /** error: something does not work; warning: it may not, or not for long; info: good to know. */
+  severity: 'error' | 'warning' | 'info'
+  message: string
+  remedy: string
 }
 
 export interface ExecRequest {

@@ -1,17 +1,23 @@
 /**
  * polder0, the host's own way into the pod network: a TUN in polderd's namespace that has the node's gateway
  * addresses, and to which the cluster's pod ranges are routed. What is there already is kept where it is right, so a
- * restart changes nothing.
+ * restart changes nothing; what others took away is put back by the same function (daemon/host/upkeep.ts).
  */
+import { PolderError } from '../errors.ts'
+import type { Mended } from '../host/mended.ts'
+import { readSysctl, showSysctl, writeSysctl } from '../host/sysctl.ts'
+import type { Link, LinkSettings } from '../netlink/link.ts'
 import type { Netlink } from '../netlink/netlink.ts'
 import { RTPROT_POLDER } from '../netlink/route.ts'
-import { openTun } from '../nic/nic.ts'
+import { type NicError, openTun } from '../nic/nic.ts'
 
 export const HOST_DEVICE = 'polder0'
 /** A TUN queues 500 packets by default: five milliseconds of pause would lose small datagrams above 100,000 a second. */
 export const TUN_QUEUE_PACKETS = 5000
 /** One super-packet in one UDP send: with its envelopes it must stay under 65,507 bytes. */
 export const TUN_GSO_BYTES = 62_000
+
+const DISABLE_IPV6 = `net/ipv6/conf/${HOST_DEVICE}/disable_ipv6`
 
 export interface HostDeviceSpec {
   mtuBytes: number
@@ -23,38 +29,107 @@ export interface HostDeviceSpec {
 
 /** Creates or finds polder0, brings it to what it should be, and resolves to its descriptor. */
 export function openHostDevice(netlink: Netlink, spec: HostDeviceSpec): number {
-  const fd = openTun(-1, HOST_DEVICE)
-  const { index } = netlink.link(HOST_DEVICE)!
-  netlink.setLink(index, {
-    mtuBytes: spec.mtuBytes,
-    txQueueLength: TUN_QUEUE_PACKETS,
-    gsoMaxSizeBytes: TUN_GSO_BYTES,
-    addrGenModeNone: true,
-    up: true,
-  })
-  bringAddresses(netlink, index, spec)
-  bringRoutes(netlink, index, spec)
+  const fd = openDevice()
+  bringHostDevice(netlink, spec)
   return fd
 }
 
-function bringAddresses(netlink: Netlink, index: number, { gateways }: HostDeviceSpec): void {
-  const wanted = new Set(gateways.map(hostPrefix))
-  for (const { address, prefixLength } of netlink.addresses(index)) {
-    const present = `${address}/${prefixLength}`
-    if (!wanted.delete(present)) netlink.deleteAddress(index, present)
+function openDevice(): number {
+  try {
+    return openTun(-1, HOST_DEVICE)
+  } catch (error) {
+    const { code } = error as NicError
+    if (code === 'ENOENT' || code === 'ENODEV') throw noTun()
+    if (code !== 'EBUSY') throw error
+    throw new PolderError(
+      'device-busy',
+      `the device ${HOST_DEVICE} is held by another process`,
+      'Another polderd runs in this network namespace: stop it first.',
+    )
   }
-  for (const address of wanted) netlink.addAddress(index, address)
 }
 
-function bringRoutes(netlink: Netlink, index: number, { gateways, podCIDRs }: HostDeviceSpec): void {
-  const stale = netlink.routes({ protocol: RTPROT_POLDER }).filter((route) => !podCIDRs.includes(route.dst))
-  for (const { dst } of stale) netlink.deleteRoute({ dst, index })
-  for (const dst of podCIDRs) {
-    const src = gateways.find((gateway) => gateway.includes(':') === dst.includes(':'))
-    netlink.replaceRoute({ dst, index, ...(src !== undefined && { src }) })
+export function noTun(): PolderError {
+  return new PolderError(
+    'no-tun',
+    'the kernel offers no TUN devices: there is no /dev/net/tun',
+    'Load the module: modprobe tun. In a container or VM, let the machine outside pass /dev/net/tun on.',
+  )
+}
+
+/** Changes only what is not as it should be, and answers what that was. The device must be there. */
+export function bringHostDevice(netlink: Netlink, spec: HostDeviceSpec): Mended[] {
+  const link = netlink.link(HOST_DEVICE)!
+  return [
+    ...bringLink(netlink, link, spec),
+    ...bringAddresses(netlink, link, spec),
+    ...bringRoutes(netlink, link, spec),
+  ]
+}
+
+function bringLink(netlink: Netlink, link: Link, { mtuBytes, gateways }: HostDeviceSpec): Mended[] {
+  const mended: Mended[] = []
+  const settings: Omit<LinkSettings, 'up'> = {}
+  if (link.mtuBytes !== mtuBytes) settings.mtuBytes = mtuBytes
+  if (link.txQueueLength !== TUN_QUEUE_PACKETS) settings.txQueueLength = TUN_QUEUE_PACKETS
+  if (link.gsoMaxSizeBytes !== TUN_GSO_BYTES) settings.gsoMaxSizeBytes = TUN_GSO_BYTES
+  for (const [name, value] of Object.entries({ ...settings, ...(!link.up && { up: true }) })) {
+    mended.push({ kind: 'link', what: `${HOST_DEVICE} ${name} ${value}` })
   }
+  if (mended.length > 0) {
+    // First the MTU: below 1280 a device has no IPv6, and forgets what it was told of it.
+    netlink.setLink(link.index, settings)
+    if (ipv6Disabled() !== undefined) netlink.setLink(link.index, { addrGenModeNone: true })
+    netlink.setLink(link.index, { up: true })
+  }
+  // Whoever switched IPv6 off on the machine did not mean a device that is there for it.
+  if (gateways.some(isIPv6) && ipv6Disabled() === '1') {
+    writeSysctl(DISABLE_IPV6, '0')
+    mended.push({ kind: 'sysctl', what: `${showSysctl(DISABLE_IPV6)} = 0` })
+  }
+  return mended
+}
+
+/** Undefined where the kernel, or the device, has no IPv6. */
+function ipv6Disabled(): string | undefined {
+  return readSysctl(DISABLE_IPV6)
+}
+
+function bringAddresses(netlink: Netlink, { index }: Link, { gateways }: HostDeviceSpec): Mended[] {
+  const mended: Mended[] = []
+  const missing = new Set(gateways.map(hostPrefix))
+  for (const { address, prefixLength } of netlink.addresses(index)) {
+    const present = `${address}/${prefixLength}`
+    if (missing.delete(present) || !netlink.deleteAddress(index, present)) continue
+    mended.push({ kind: 'address', what: `${present} dev ${HOST_DEVICE}, which is not ours, removed` })
+  }
+  for (const address of missing) {
+    netlink.addAddress(index, address)
+    mended.push({ kind: 'address', what: `${address} dev ${HOST_DEVICE}` })
+  }
+  return mended
+}
+
+function bringRoutes(netlink: Netlink, { index }: Link, { gateways, podCIDRs }: HostDeviceSpec): Mended[] {
+  const mended: Mended[] = []
+  const present = netlink.routes({ protocol: RTPROT_POLDER }).filter((route) => route.index === index)
+  for (const { dst } of present.filter((route) => !podCIDRs.includes(route.dst))) {
+    netlink.deleteRoute({ dst, index })
+    mended.push({ kind: 'route', what: `${dst} dev ${HOST_DEVICE}, of another pod range, removed` })
+  }
+  for (const dst of podCIDRs) {
+    const src = gateways.find((gateway) => isIPv6(gateway) === isIPv6(dst))
+    if (present.some((route) => route.dst === dst && route.src === src)) continue
+    netlink.replaceRoute({ dst, index, ...(src !== undefined && { src }) })
+    mended.push({ kind: 'route', what: `${dst} dev ${HOST_DEVICE}` })
+  }
+  return mended
+}
+
+function isIPv6(text: string): boolean {
+  return text.includes(':')
 }
 
 function hostPrefix(address: string): string {
-  return `${address}/${address.includes(':') ? 128 : 32}`
+  return `${address}/${isIPv6(address) ? 128 : 32}`
 }

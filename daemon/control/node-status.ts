@@ -2,9 +2,11 @@
  * What this node says of itself in the cluster: its addresses, how to reach its pods, and that it is alive, with a
  * heartbeat. Others judge readiness by the heartbeat's age, so a node that dies says nothing more and is not ready.
  */
+import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { release } from 'node:os'
 import type { Logger } from 'pino'
+import { readBootId } from '../attachments/records.ts'
 import type { Condition, NodeStatus } from '../cluster/objects.ts'
 import type { ClusterStore } from '../cluster/store.ts'
 import { type OwnNode, vtepMac } from './surroundings.ts'
@@ -31,7 +33,7 @@ export class NodeStatusPublisher {
   async start(): Promise<void> {
     this.#since = new Date().toISOString()
     await this.#publish({ status: 'True', reason: 'PolderdRunning', message: 'the data path carries packets' })
-    this.#timer = setInterval(() => void this.#beat(), HEARTBEAT_MS)
+    this.#timer = setInterval(() => void this.beat(), HEARTBEAT_MS)
   }
 
   /** Says that the node is not ready; the last word. */
@@ -41,7 +43,9 @@ export class NodeStatusPublisher {
     await this.#publish({ status: 'False', reason: 'PolderdStopped', message: 'polderd was stopped' })
   }
 
-  async #beat(): Promise<void> {
+  /** What has changed is known to the others now, not with the next heartbeat. Never rejects. */
+  async beat(): Promise<void> {
+    if (this.#timer === undefined) return
     try {
       await this.#publish({ status: 'True', reason: 'PolderdRunning', message: 'the data path carries packets' })
     } catch (error) {
@@ -60,9 +64,21 @@ export class NodeStatusPublisher {
         { type: 'Ready', ...ready, lastHeartbeatTime: new Date().toISOString(), lastTransitionTime: this.#since },
       ],
       network: { underlayAddress: own.underlayAddress, vtepMac: vtepMac(own.podCIDRs), mtuBytes: own.mtuBytes },
-      nodeInfo: { polderVersion: version, kernelVersion: release(), osImage: osImage() },
+      nodeInfo: { polderVersion: version, kernelVersion: release(), osImage: osImage(), ...machine() },
     }
     return store.putNodeStatus(own.name, status)
+  }
+}
+
+/** Two nodes with one machine id and different boots are clones. The id itself is nobody's business: machine-id(5). */
+function machine(): { machineID?: string; bootID: string } {
+  const bootID = readBootId()
+  try {
+    const id = readFileSync('/etc/machine-id', 'utf8').trim()
+    if (id === '') return { bootID }
+    return { machineID: createHmac('sha256', id).update('polder').digest('hex').slice(0, 32), bootID }
+  } catch {
+    return { bootID }
   }
 }
 

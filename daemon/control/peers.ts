@@ -37,9 +37,9 @@ export class Peers {
     this.#handOver = handOver
     this.#tell(this.#current)
     this.#unsubscribe = this.#options.store.onChange((changes) => {
-      if (changes.some(({ key }) => key.kind === 'Node')) this.#refresh()
+      if (changes.some(({ key }) => key.kind === 'Node')) this.refresh()
     })
-    this.#refresh()
+    this.refresh()
   }
 
   async stop(): Promise<void> {
@@ -47,7 +47,8 @@ export class Peers {
     await this.#turn
   }
 
-  #refresh(): void {
+  /** Looks again at what the surroundings are computed from. */
+  refresh(): void {
     const next = this.#compute()
     // A heartbeat changes a node and nothing here.
     if (isDeepStrictEqual(next, this.#current)) return

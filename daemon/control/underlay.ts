@@ -28,7 +28,12 @@ export interface UnderlaySockets {
 /** Outer IP (20 or 40), UDP (8), VXLAN (8) and inner Ethernet (14) around every packet between nodes. */
 const ENVELOPE_BYTES = { 4: 50, 6: 70 } as const
 /** IPv6 needs 1280 in every pod (RFC 8200, 5). */
-const MIN_POD_MTU_BYTES = 1280
+export const MIN_POD_MTU_BYTES = 1280
+
+/** What an underlay interface's MTU leaves for pods. */
+export function podMtuOf(linkMtuBytes: number, family: 4 | 6): number {
+  return linkMtuBytes - ENVELOPE_BYTES[family]
+}
 
 /** Chooses by configuration, else by the default route, else takes the only interface that is up and has an address. */
 export function chooseUnderlay(netlink: Netlink, config: Config): Underlay {
@@ -47,7 +52,7 @@ export function chooseUnderlay(netlink: Netlink, config: Config): Underlay {
     )
   }
   const { family, address } = chosen.address
-  const podMtuBytes = chosen.link.mtuBytes - ENVELOPE_BYTES[family]
+  const podMtuBytes = podMtuOf(chosen.link.mtuBytes, family)
   if (podMtuBytes < MIN_POD_MTU_BYTES) {
     throw underlayError(
       `the MTU of ${chosen.link.name} is ${chosen.link.mtuBytes}: ${podMtuBytes} bytes would be left for pods, IPv6 needs ${MIN_POD_MTU_BYTES}`,

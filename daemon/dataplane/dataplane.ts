@@ -50,6 +50,7 @@ export class DataPlane implements PodPorts {
   readonly #counters = new Float64Array(new SharedArrayBuffer(COUNTER_SLOTS * 8))
   readonly #eventFd = openEvent()
   readonly #pods = new Map<number, { fd: number; addresses: string[] }>()
+  #hostFd: number
   #surroundings: Surroundings
   #worker: Worker | undefined
   #started = false
@@ -57,6 +58,7 @@ export class DataPlane implements PodPorts {
 
   private constructor(options: DataPlaneOptions) {
     this.#options = options
+    this.#hostFd = options.hostFd
     this.#surroundings = options.surroundings
     this.#log = options.log
   }
@@ -98,6 +100,14 @@ export class DataPlane implements PodPorts {
     closeFd(pod.fd)
   }
 
+  /** The host's device was made anew: packets go through this descriptor from now on. */
+  async replaceHost(fd: number): Promise<void> {
+    const gone = this.#hostFd
+    this.#hostFd = fd
+    await this.#publish()
+    closeFd(gone)
+  }
+
   /** New peers, routes, MTU: resolves once every packet is decided by them. */
   async setSurroundings(surroundings: Surroundings): Promise<void> {
     this.#surroundings = surroundings
@@ -126,9 +136,9 @@ export class DataPlane implements PodPorts {
     signalEvent(this.#eventFd)
     const worker = this.#worker
     if (worker !== undefined) await once(worker, 'exit')
-    const { hostFd, underlayFd, senderFds } = this.#options
+    const { underlayFd, senderFds } = this.#options
     const pods = [...this.#pods.values()].map(({ fd }) => fd)
-    for (const fd of [hostFd, underlayFd, ...senderFds, ...pods, this.#eventFd]) closeFd(fd)
+    for (const fd of [this.#hostFd, underlayFd, ...senderFds, ...pods, this.#eventFd]) closeFd(fd)
   }
 
   /** Answers the generation that the new worker begins with. */
@@ -171,7 +181,7 @@ export class DataPlane implements PodPorts {
     return {
       generation,
       tables: buildTables({ ...this.#surroundings, pods }),
-      ports: [[PORT_HOST, this.#options.hostFd], ...podPorts],
+      ports: [[PORT_HOST, this.#hostFd], ...podPorts],
     }
   }
 

@@ -43,7 +43,7 @@ describe('sources', () => {
   test('without any, every setting has its default', () => {
     const { config, file } = loadConfig([], named, absent)
     expect(file).toBeUndefined()
-    expect(config).toEqual({
+    expect(config).toMatchObject({
       nodeName: 'alpha',
       podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
       nodeMaskSizeIPv4: 24,
@@ -112,6 +112,9 @@ describe('mistakes', () => {
     [['--no-socket'], 'flag --no-socket: is not known; did you mean --socket?'],
     [['--socket'], 'flag --socket: needs a value'],
     [['--socket', 'run/polderd.sock'], 'flag --socket: "run/polderd.sock" must be an absolute path'],
+    [['--no-runner=yes'], 'flag --no-runner: takes no value'],
+    [['--runner', 'maybe'], 'flag --runner: "maybe" must be true or false'],
+    [['-v'], 'flag -v: is not known'],
     [['up'], 'argument up: is not allowed; there are flags only'],
     [['--config', '/absent.yaml'], '/absent.yaml: does not exist'],
     [['--underlay-address', '10.0.0.300'], 'flag --underlay-address: "10.0.0.300" must be an IP address, or empty'],

@@ -1,0 +1,158 @@
+/**
+ * The host as polder keeps it while it runs: what is put back when others take it away (upkeep.ts), what follows when
+ * the underlay changes, and what is wrong that polder does not mend (findings/).
+ */
+import type { Logger } from 'pino'
+import type { Finding } from '../api/types.ts'
+import type { ClusterStore } from '../cluster/store.ts'
+import { parseCidr } from '../config/cidr.ts'
+import type { Config } from '../config/config.ts'
+import { bringHostDevice, HOST_DEVICE, openHostDevice } from '../control/host-device.ts'
+import type { OwnNode } from '../control/surroundings.ts'
+import { MIN_POD_MTU_BYTES, podMtuOf, type Underlay } from '../control/underlay.ts'
+import { gatewayOf } from '../ipam/range.ts'
+import { Netlink } from '../netlink/netlink.ts'
+import { NfTables } from '../netlink/nf-tables.ts'
+import { info, warning } from './findings/check.ts'
+import { underlayAddressOf } from './findings/nodes.ts'
+import { offloadsMissing } from './findings/software.ts'
+import { findingOf, survey } from './findings/survey.ts'
+import { bringForwarding } from './forwarding.ts'
+import type { Mended } from './mended.ts'
+import { NftTable, tableScript } from './nftables.ts'
+import { type Duty, Upkeep } from './upkeep.ts'
+
+export interface HostOptions {
+  config: Config
+  /** Its mtuBytes follows the underlay's. */
+  own: OwnNode
+  underlay: Underlay
+  store: ClusterStore
+  /** What the kernel can (probeOffloads). */
+  offloads: number
+  /** Called with the descriptor of the device when that had to be made anew. */
+  replaceHost: (fd: number) => Promise<void>
+  /** Called after own.mtuBytes has changed. */
+  mtuChanged: () => void
+  log: Logger
+}
+
+/** Beside the one table that decides something: it does nothing, and is there only while polderd runs (see NfTables). */
+const HOLD_TABLE = 'polder-hold'
+const LOG_LEVELS = { error: 'error', warning: 'warn', info: 'info' } as const
+
+export class Host {
+  readonly #options: HostOptions
+  readonly #netlink = new Netlink()
+  readonly #nfTables = new NfTables()
+  readonly #upkeep: Upkeep
+
+  private constructor(options: HostOptions) {
+    this.#options = options
+    const { config } = options
+    const table = new NftTable(this.#nfTables, () => this.#script())
+    const duties: Duty[] = [() => this.#followUnderlay(), () => this.#bringDevice(), () => table.bring()]
+    const families = config.podCIDRs.map((cidr) => parseCidr(cidr).family)
+    if (config.hostSysctls === 'manage') duties.push(() => bringForwarding(families))
+    this.#upkeep = new Upkeep(duties, options.log)
+  }
+
+  /** Resolves once pods can reach the world, or the log says why not. */
+  static async start(options: HostOptions): Promise<Host> {
+    const host = new Host(options)
+    host.#holdNat()
+    await host.#upkeep.start()
+    return host
+  }
+
+  /** Everything that is wrong now. */
+  async findings(): Promise<Finding[]> {
+    const { config, underlay, store, offloads } = this.#options
+    const nodes = store.list('Node')
+    const found = await survey({ config, netlink: this.#netlink, underlay, nodes })
+    for (const failure of this.#upkeep.failures()) {
+      const finding = findingOf(failure)
+      if (!found.some(({ id, message }) => id === finding.id && message === finding.message)) found.push(finding)
+    }
+    return [...found, ...this.#storeProblems(), ...offloadsMissing(offloads), ...this.#mended()]
+  }
+
+  /** Says in the log what is wrong, with the remedies. */
+  async logFindings(): Promise<void> {
+    const { log } = this.#options
+    try {
+      for (const { id, severity, message, remedy } of await this.findings()) {
+        log[LOG_LEVELS[severity]]({ finding: id, remedy }, message)
+      }
+    } catch (error) {
+      log.error({ err: error }, 'the host could not be looked over')
+    }
+  }
+
+  async stop(): Promise<void> {
+    await this.#upkeep.stop()
+    this.#netlink.close()
+    this.#nfTables.close()
+  }
+
+  /** So that a connection outlives the moment in which others have taken the table away. */
+  #holdNat(): void {
+    try {
+      this.#nfTables.holdNat(HOLD_TABLE)
+    } catch (error) {
+      this.#options.log.info({ err: error }, 'connections into the world will break where others flush nftables')
+    }
+  }
+
+  #script(): string {
+    const { config, own, store } = this.#options
+    const others = store.list('Node').flatMap((node) => underlayAddressOf(node) ?? [])
+    return tableScript({
+      podCIDRs: config.podCIDRs,
+      ownRanges: own.podCIDRs,
+      nodeAddresses: [...new Set([own.underlayAddress, ...others])],
+      device: HOST_DEVICE,
+    })
+  }
+
+  async #bringDevice(): Promise<Mended[]> {
+    const { config, own, replaceHost } = this.#options
+    const spec = { mtuBytes: own.mtuBytes, gateways: own.podCIDRs.map(gatewayOf), podCIDRs: config.podCIDRs }
+    if (this.#netlink.link(HOST_DEVICE) !== undefined) return bringHostDevice(this.#netlink, spec)
+    await replaceHost(openHostDevice(this.#netlink, spec))
+    return [{ kind: 'link', what: `${HOST_DEVICE}, made anew` }]
+  }
+
+  /** An interface that is gone leaves the MTU as it was; the findings say that it is gone. */
+  async #followUnderlay(): Promise<[]> {
+    const { own, underlay, log, mtuChanged } = this.#options
+    const link = this.#netlink.link(underlay.interface)
+    if (link === undefined) return []
+    const mtuBytes = Math.max(podMtuOf(link.mtuBytes, underlay.family), MIN_POD_MTU_BYTES)
+    if (mtuBytes === own.mtuBytes) return []
+    log.info({ interface: link.name, underlayMtuBytes: link.mtuBytes, mtuBytes }, 'the MTU of the underlay has changed')
+    own.mtuBytes = mtuBytes
+    await this.#bringDevice()
+    mtuChanged()
+    return []
+  }
+
+  #storeProblems(): Finding[] {
+    return this.#options.store
+      .problems()
+      .map(({ place, message }) => warning('store-problem', `${place}: ${message}`, 'Correct the file.'))
+  }
+
+  /** Somebody on this machine works against polder, and polder against him. */
+  #mended(): Finding[] {
+    return this.#upkeep
+      .counts()
+      .map(({ kind, times, lastTime }) =>
+        info(
+          'put-back',
+          `${kind} of polder: put back ${times} ${times === 1 ? 'time' : 'times'} since polderd started, last at ${lastTime}`,
+          "Find out who takes it away (systemd-networkd does, unless ManageForeignRoutes=no); polderd's log says what it was.",
+        ),
+      )
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * The one nftables table of polder, `inet polder`: what leaves the cluster leaves with this node's address.
+ *
+ *   pod ─► its TUN ─► polderd ─► polder0 ─► host: route, forward ─► postrouting: masquerade ─► world
+ *
+ * Masqueraded is what comes from this node's pod ranges, goes to no pod range of the cluster and to no node, and leaves
+ * by another interface than polder0. Nothing else: pods talk to pods and nodes by their own addresses, and what is for
+ * this node itself never comes to postrouting. The table is replaced whole, in one transaction.
+ *
+ * That it stays: every commit of anybody to the ruleset raises the namespace's generation, one number to read. Only when
+ * it has moved is the table listed and compared with the listing taken right after it was applied; no subprocess runs
+ * while nothing changes. Other tables are never touched, and cannot be overruled: an accept here does not undo a drop
+ * there (findings/firewall.ts).
+ */
+import type { NfTables } from '../netlink/nf-tables.ts'
+import type { Mended } from './mended.ts'
+import { nft } from './nft.ts'
+
+export const TABLE = 'inet polder'
+
+export interface MasqueradeSpec {
+  /** Pod ranges of the whole cluster. */
+  podCIDRs: readonly string[]
+  /** Pod ranges of this node. */
+  ownRanges: readonly string[]
+  /** Underlay addresses of all nodes, this one among them. */
+  nodeAddresses: readonly string[]
+  /** The host's own way into the pod network. */
+  device: string
+}
+
+/** The script that puts the table in place of whatever is there. */
+export function tableScript(spec: MasqueradeSpec): string {
+  const families = ([4, 6] as const).map((family) => masqueradeOf(spec, family)).filter((part) => part !== undefined)
+  return `add table ${TABLE}
+delete table ${TABLE}
+table ${TABLE} {
+${families.map(({ set }) => set).join('\n')}
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+${families.map(({ rule }) => rule).join('\n')}
+  }
+}
+`
+}
+
+function masqueradeOf(spec: MasqueradeSpec, family: 4 | 6): { set: string; rule: string } | undefined {
+  const isOfFamily = (text: string): boolean => text.includes(':') === (family === 6)
+  const own = spec.ownRanges.filter(isOfFamily)
+  const cluster = [...spec.podCIDRs, ...spec.nodeAddresses].filter(isOfFamily).toSorted()
+  if (own.length === 0) return undefined
+  const [type, header] = family === 4 ? ['ipv4_addr', 'ip'] : ['ipv6_addr', 'ip6']
+  return {
+    set: `  set cluster${family} {
+    type ${type}; flags interval; auto-merge
+    elements = { ${cluster.join(', ')} }
+  }`,
+    rule: `    oifname != "${spec.device}" ${header} saddr { ${own.join(', ')} } ${header} daddr != @cluster${family} masquerade`,
+  }
+}
+
+/** A ruleset that others change all the while is caught at rest sooner or later; the next look is soon. */
+const APPLY_ATTEMPTS = 3
+/** What nft refused it refuses again, unless something has changed. */
+const RETRY_MS = 30_000
+
+interface Applied {
+  script: string
+  /** As nft prints it: what a look later must be equal to. */
+  listing: string
+  generation: number
+}
+
+export class NftTable {
+  readonly #nfTables: NfTables
+  readonly #script: () => string
+  #applied: Applied | undefined
+  #refused: { script: string; error: unknown; retryAtMs: number } | undefined
+
+  /** `script`: the table as it should be now, asked at every look. */
+  constructor(nfTables: NfTables, script: () => string) {
+    this.#nfTables = nfTables
+    this.#script = script
+  }
+
+  /** Puts the table in place unless it is; answers what it changed. Takes 40 µs where nothing did. */
+  async bring(): Promise<Mended[]> {
+    const script = this.#script()
+    const generation = this.#nfTables.generation()
+    const applied = this.#applied
+    if (applied?.script === script) {
+      if (applied.generation === generation) return []
+      if ((await list()) === applied.listing) {
+        this.#applied = { ...applied, generation }
+        return []
+      }
+    }
+    const refused = this.#refused
+    if (refused?.script === script && Date.now() < refused.retryAtMs) throw refused.error
+    try {
+      this.#applied = await this.#apply(script)
+      this.#refused = undefined
+    } catch (error) {
+      this.#refused = { script, error, retryAtMs: Date.now() + RETRY_MS }
+      throw error
+    }
+    // A node that came or went is nothing that somebody took away.
+    const isNews = applied !== undefined && applied.script !== script
+    return isNews ? [] : [{ kind: 'nftables', what: `table ${TABLE}` }]
+  }
+
+  /** The listing is ours for sure only if nobody committed anything between our commit and the look. */
+  async #apply(script: string): Promise<Applied> {
+    for (let attempt = 1; ; attempt++) {
+      const before = this.#nfTables.generation()
+      await nft(['-f', '-'], script)
+      const listing = (await list()) ?? ''
+      const generation = (before + 1) >>> 0
+      if (this.#nfTables.generation() === generation || attempt === APPLY_ATTEMPTS) {
+        return { script, listing, generation }
+      }
+    }
+  }
+}
+
+/** Undefined where there is no such table. */
+async function list(): Promise<string | undefined> {
+  try {
+    return await nft(['--stateless', 'list', 'table', ...TABLE.split(' ')])
+  } catch {
+    return undefined
+  }
+}
+
+/** False where there was none. */
+export async function removeTable(): Promise<boolean> {
+  if ((await list()) === undefined) return false
+  await nft(['delete', 'table', ...TABLE.split(' ')])
+  return true
+}

@@ -1,0 +1,155 @@
+/** What of the host's upkeep and checks is pure: the table's text, firewalls as they are listed, flags, offloads. */
+import { describe, expect, test } from 'vitest'
+import { readTask } from '../../daemon/config/task.ts'
+import { PolderError } from '../../daemon/errors.ts'
+import type { Inspected } from '../../daemon/host/findings/check.ts'
+import { forwardDrop } from '../../daemon/host/findings/firewall.ts'
+import { underlayAddressOf } from '../../daemon/host/findings/nodes.ts'
+import { parseRuleset } from '../../daemon/host/findings/ruleset.ts'
+import { offloadsMissing } from '../../daemon/host/findings/software.ts'
+import { tableScript } from '../../daemon/host/nftables.ts'
+import { decodeGeneration } from '../../daemon/netlink/nf-tables.ts'
+import { OFFLOAD_TUN_USO, OFFLOAD_UDP_GRO, OFFLOAD_UDP_SEGMENT } from '../../daemon/nic/nic.ts'
+
+describe('the nftables table', () => {
+  const spec = {
+    podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+    ownRanges: ['10.244.1.0/24', 'fd00:10:244:1::/64'],
+    nodeAddresses: ['198.18.0.1', '198.18.0.2'],
+    device: 'polder0',
+  }
+
+  test('replaces itself, and masquerades what leaves the cluster', () => {
+    expect(tableScript(spec)).toBe(`add table inet polder
+delete table inet polder
+table inet polder {
+  set cluster4 {
+    type ipv4_addr; flags interval; auto-merge
+    elements = { 10.244.0.0/16, 198.18.0.1, 198.18.0.2 }
+  }
+  set cluster6 {
+    type ipv6_addr; flags interval; auto-merge
+    elements = { fd00:10:244::/48 }
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname != "polder0" ip saddr { 10.244.1.0/24 } ip daddr != @cluster4 masquerade
+    oifname != "polder0" ip6 saddr { fd00:10:244:1::/64 } ip6 daddr != @cluster6 masquerade
+  }
+}
+`)
+  })
+
+  test('is the same in whatever order the nodes come', () => {
+    expect(tableScript({ ...spec, nodeAddresses: spec.nodeAddresses.toReversed() })).toBe(tableScript(spec))
+  })
+
+  test('has nothing of a family that the cluster has not', () => {
+    const script = tableScript({ ...spec, podCIDRs: ['10.244.0.0/16'], ownRanges: ['10.244.1.0/24'] })
+    expect(script).not.toMatch(/ip6|ipv6|cluster6/)
+  })
+
+  test.each(['198.18.0.1; flush ruleset', 'fe80::1%eth0', '', '10.0.0.0/8'])('takes no node address %j', (address) => {
+    const metadata = { name: 'evil', annotations: { 'polder/underlay-address': address } }
+    expect(underlayAddressOf({ apiVersion: 'v1', kind: 'Node', metadata, spec: { podCIDRs: [] } })).toBeUndefined()
+  })
+})
+
+describe('firewalls that drop what is forwarded', () => {
+  const base = (table: string, name: string, policy = 'drop', family = 'ip') => ({
+    chain: { family, table, name, type: 'filter', hook: 'forward', policy },
+  })
+  const rule = (table: string, chain: string, ...expr: object[]) => ({ rule: { family: 'ip', table, chain, expr } })
+  const match = (key: string, right: unknown) => ({ match: { op: '==', left: { meta: { key } }, right } })
+  const address = (field: string, addr: string) => ({
+    match: { op: '==', left: { payload: { protocol: 'ip', field } }, right: { prefix: { addr, len: 16 } } },
+  })
+  const accept = { accept: null }
+  const through = [
+    rule('filter', 'FORWARD', match('iifname', 'polder0'), accept),
+    rule('filter', 'FORWARD', match('oifname', 'polder0'), accept),
+  ]
+
+  const look = (...listed: object[]): string[] => {
+    const ruleset = { ...parseRuleset(JSON.stringify({ nftables: listed })), legacy: new Map() }
+    const config = { podCIDRs: ['10.244.0.0/16'] }
+    return forwardDrop({ config, ruleset } as unknown as Inspected).map(({ message, remedy }) => `${message} ${remedy}`)
+  }
+
+  test.each([
+    ['none', []],
+    ['a policy of accept', [base('filter', 'FORWARD', 'accept')]],
+    [
+      'another hook',
+      [{ chain: { family: 'ip', table: 'filter', name: 'INPUT', type: 'filter', hook: 'input', policy: 'drop' } }],
+    ],
+    ['one that lets polder0 pass', [base('filter', 'FORWARD'), ...through]],
+    [
+      'one that lets the pods pass by address',
+      [
+        base('filter', 'FORWARD'),
+        rule('filter', 'FORWARD', address('saddr', '10.244.0.0'), accept),
+        rule('filter', 'FORWARD', address('daddr', '10.244.0.0'), accept),
+      ],
+    ],
+    ['one that lets all pass', [base('filter', 'FORWARD'), rule('filter', 'FORWARD', { counter: {} }, accept)]],
+    [
+      'one that drops only something',
+      [base('fw', 'f', 'accept'), rule('fw', 'f', match('iifname', 'eth0'), { drop: null })],
+    ],
+    ['a rule without a statement', [base('fw', 'f', 'accept'), { rule: { family: 'ip', table: 'fw', chain: 'f' } }]],
+  ])('%s: nothing to say', (_, listed) => {
+    expect(look(...listed)).toEqual([])
+  })
+
+  test.each([
+    [
+      'ufw',
+      [base('filter', 'FORWARD'), { chain: { family: 'ip', table: 'filter', name: 'ufw-user-forward' } }],
+      'ufw route allow in on polder0',
+    ],
+    [
+      'firewalld',
+      [base('firewalld', 'filter_FORWARD', 'accept', 'ip'), rule('firewalld', 'filter_FORWARD', { reject: {} })],
+      'firewall-cmd',
+    ],
+    [
+      'Docker',
+      [base('filter', 'FORWARD'), { chain: { family: 'ip', table: 'filter', name: 'DOCKER-USER' } }],
+      'iptables -I DOCKER-USER',
+    ],
+    ['ip6tables', [base('filter', 'FORWARD', 'drop', 'ip6')], 'ip6tables -I FORWARD'],
+    ['by hand', [base('mine', 'through')], 'nft insert rule ip mine through iifname polder0 accept'],
+    ['one that lets pass one way only', [base('filter', 'FORWARD'), through[0]!], 'forwards to polder0'],
+  ])('%s is named, with its own remedy', (_, listed, remedy) => {
+    expect(look(...listed).join()).toContain(remedy)
+  })
+})
+
+test('offloads: only what is missing is named', () => {
+  const all = OFFLOAD_UDP_SEGMENT | OFFLOAD_UDP_GRO | OFFLOAD_TUN_USO
+  expect(offloadsMissing(all)).toEqual([])
+  expect(offloadsMissing(all & ~OFFLOAD_TUN_USO)).toMatchObject([
+    { id: 'offloads', severity: 'info', message: expect.stringContaining('lacks USO on TUN devices (Linux 6.2):') },
+  ])
+})
+
+test('the generation of nftables is read in network byte order, and its absence is an error', () => {
+  expect(decodeGeneration(Uint8Array.of(0, 0, 0, 0, 8, 0, 1, 0, 0x01, 0x02, 0x03, 0x04))).toBe(0x01020304)
+  expect(() => decodeGeneration(Uint8Array.of(0, 0, 0, 0))).toThrow('without its number')
+})
+
+describe('the flags that name a task', () => {
+  test.each([
+    [[], 'run', false],
+    [['--doctor'], 'doctor', false],
+    [['--uninstall'], 'uninstall', false],
+    [['--uninstall', '--purge'], 'uninstall', true],
+  ] as const)('%j', (flags, task, purge) => {
+    expect(readTask([...flags, '--node-name', 'a'])).toEqual({ task, purge, settings: ['--node-name', 'a'] })
+  })
+
+  test.each([['--purge'], ['--doctor', '--uninstall']])('%s %s is refused', (...flags) => {
+    expect(() => readTask(flags)).toThrow(PolderError)
+  })
+})
