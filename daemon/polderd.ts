@@ -15,8 +15,8 @@ import type { Config } from './config/config.ts'
 import { openHostDevice } from './control/host-device.ts'
 import { NodeStatusPublisher } from './control/node-status.ts'
 import { Peers } from './control/peers.ts'
-import type { OwnNode } from './control/surroundings.ts'
-import { chooseUnderlay, openUnderlaySockets, type Underlay } from './control/underlay.ts'
+import type { DirectRoute, OwnNode } from './control/surroundings.ts'
+import { chooseUnderlay, openUnderlaySockets, podMtusOf, type Underlay } from './control/underlay.ts'
 import { DataPlane } from './dataplane/dataplane.ts'
 import { Host } from './host/host.ts'
 import { Ipam } from './ipam/ipam.ts'
@@ -66,10 +66,11 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   const runner = config.runner ? createRunner({ config, own, store, attachments, log }) : undefined
 
   // The host is as pods need it, and stays so.
-  const nodeStatus = new NodeStatusPublisher({ own, version: VERSION, store, log })
+  const nodeStatus = new NodeStatusPublisher({ own, underlay, encapsulation: config.encapsulation, store, log })
   const mtuChanged = (): void => tellMtu(own, attachments, peers, nodeStatus)
   const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
-  const host = await Host.start({ config, own, underlay, store, offloads, replaceHost, mtuChanged, log })
+  const directRoutes = (): DirectRoute[] => peers.directRoutes
+  const host = await Host.start({ config, own, underlay, store, offloads, directRoutes, replaceHost, mtuChanged, log })
 
   // We can be talked to, and say so.
   const info = (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways })
@@ -111,12 +112,12 @@ function tellMtu(own: OwnNode, attachments: NodeAttachments, peers: Peers, nodeS
 }
 
 /** Takes the node's name and pod ranges in the cluster; they are ours while this process lives. */
-async function claim({ nodeName }: Config, underlay: Underlay, store: FolderStore): Promise<OwnNode> {
+async function claim({ nodeName, encapsulation }: Config, underlay: Underlay, store: FolderStore): Promise<OwnNode> {
   const { spec } = await store.claimNode(nodeName)
   return {
     name: nodeName,
     podCIDRs: spec.podCIDRs,
     underlayAddress: underlay.address,
-    mtuBytes: underlay.podMtuBytes,
+    ...podMtusOf(underlay.linkMtuBytes, underlay.family, encapsulation),
   }
 }

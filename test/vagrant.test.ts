@@ -55,9 +55,10 @@ test.each([1, 2, 3])('node %i gets its configuration, and the others as peers', 
   const nodes = nodesWritten()
   expect(nodes.find(({ metadata }) => metadata.name === own.name)?.spec.podCIDRs).toEqual(own.podCIDRs)
   const { surroundings, unusable } = surroundingsOf(
-    { name: own.name, podCIDRs: own.podCIDRs, underlayAddress: own.address, mtuBytes: 1450 },
+    { name: own.name, podCIDRs: own.podCIDRs, underlayAddress: own.address, mtuBytes: 1450, tunnelMtuBytes: 1450 },
     nodes,
     config,
+    () => true,
   )
   expect(unusable).toEqual([])
   const others = [1, 2, 3].filter((other) => other !== number).map((other) => `192.168.56.1${other}`)

@@ -20,12 +20,19 @@ export interface Condition {
   lastTransitionTime?: string
 }
 
+/** How a node reaches others: in VXLAN, directly on one link, or directly where that is possible. */
+export type Encapsulation = 'vxlan' | 'none' | 'auto'
+
 /** What a peer needs to know to reach this node's pods. */
 export interface NodeNetwork {
   underlayAddress: string
   vtepMac: string
   /** Largest IP packet, in bytes, that the node's pods may receive. */
   mtuBytes: number
+  /** `underlayAddress`, and the address of the other family on the same interface, if it has one. */
+  underlayAddresses?: string[]
+  /** Absent: `vxlan`. */
+  encapsulation?: Encapsulation
 }
 
 export interface NodeSystemInfo {
@@ -47,7 +54,7 @@ export interface NodeStatus {
 
 /**
  * A node written by hand (no polderd publishes its status into this store) is reached by its annotations
- * `polder/underlay-address`, and `polder/vtep-mac` where the peer is not a polder.
+ * `polder/underlay-address`, `polder/vtep-mac` where the peer is not a polder, and `polder/encapsulation`.
  */
 export interface Node {
   apiVersion: 'v1'

@@ -12,6 +12,8 @@ export interface Config {
   underlayAddress: string
   vxlanPort: number
   vxlanVni: number
+  /** VXLAN for every peer, or directly where both ends allow it and are on one link. */
+  encapsulation: 'vxlan' | 'none' | 'auto'
   /** Whether the outer header takes over the DSCP of the packet inside. ECN always does. */
   copyDscp: boolean
   /** Run the pods that are bound to this node. Off under Kubernetes. */

@@ -21,6 +21,7 @@ export interface Setting<Value> {
 
 export type Settings = { readonly [Key in keyof Config]: Setting<Config[Key]> }
 
+const ENCAPSULATIONS = ['vxlan', 'none', 'auto'] as const
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const
 
 function wholeNumber(least: number, most: number): z.ZodType<number> {
@@ -93,6 +94,12 @@ export const SETTINGS: Settings = {
     check: wholeNumber(1, 2 ** 24 - 1),
     default: 1,
     meaning: 'VXLAN network identifier, the same on every node.',
+  },
+  encapsulation: {
+    check: z.enum(ENCAPSULATIONS, { error: `must be one of ${ENCAPSULATIONS.join(', ')}` }),
+    default: 'vxlan',
+    meaning:
+      'How packets go to other nodes: vxlan; auto: through the routes of the host where both ends allow it and are on one link, else in VXLAN; none: as auto, and pods get the whole MTU of the underlay.',
   },
   copyDscp: {
     check: z.boolean({ error: 'must be true or false' }),

@@ -7,15 +7,18 @@ import { readFileSync } from 'node:fs'
 import { release } from 'node:os'
 import type { Logger } from 'pino'
 import { readBootId } from '../attachments/records.ts'
-import type { Condition, NodeStatus } from '../cluster/objects.ts'
+import type { Condition, Encapsulation, NodeStatus } from '../cluster/objects.ts'
 import type { ClusterStore } from '../cluster/store.ts'
+import { VERSION } from '../version.ts'
 import { type OwnNode, vtepMac } from './surroundings.ts'
+import type { Underlay } from './underlay.ts'
 
 const HEARTBEAT_MS = 10_000
 
 export interface NodeStatusOptions {
   own: OwnNode
-  version: string
+  underlay: Underlay
+  encapsulation: Encapsulation
   store: ClusterStore
   log: Logger
 }
@@ -54,7 +57,7 @@ export class NodeStatusPublisher {
   }
 
   #publish(ready: Pick<Condition, 'status' | 'reason' | 'message'>): Promise<void> {
-    const { own, version, store } = this.#options
+    const { own, underlay, encapsulation, store } = this.#options
     const status: NodeStatus = {
       addresses: [
         { type: 'InternalIP', address: own.underlayAddress },
@@ -63,8 +66,14 @@ export class NodeStatusPublisher {
       conditions: [
         { type: 'Ready', ...ready, lastHeartbeatTime: new Date().toISOString(), lastTransitionTime: this.#since },
       ],
-      network: { underlayAddress: own.underlayAddress, vtepMac: vtepMac(own.podCIDRs), mtuBytes: own.mtuBytes },
-      nodeInfo: { polderVersion: version, kernelVersion: release(), osImage: osImage(), ...machine() },
+      network: {
+        underlayAddress: own.underlayAddress,
+        underlayAddresses: underlay.addresses,
+        vtepMac: vtepMac(own.podCIDRs),
+        mtuBytes: own.mtuBytes,
+        encapsulation,
+      },
+      nodeInfo: { polderVersion: VERSION, kernelVersion: release(), osImage: osImage(), ...machine() },
     }
     return store.putNodeStatus(own.name, status)
   }

@@ -6,7 +6,8 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import type { ClusterStore } from '../cluster/store.ts'
 import type { Surroundings } from '../dataplane/dataplane.ts'
-import { type Overlay, type OwnNode, surroundingsOf } from './surroundings.ts'
+import { Netlink } from '../netlink/netlink.ts'
+import { type DirectRoute, type Overlay, type OwnNode, surroundingsOf } from './surroundings.ts'
 
 export interface PeersOptions {
   own: OwnNode
@@ -17,7 +18,9 @@ export interface PeersOptions {
 
 export class Peers {
   readonly #options: PeersOptions
+  readonly #netlink = new Netlink()
   #current: Surroundings
+  #directRoutes: DirectRoute[] = []
   #said = new Set<string>()
   #handOver: ((surroundings: Surroundings) => Promise<void>) | undefined
   #unsubscribe: (() => void) | undefined
@@ -26,6 +29,11 @@ export class Peers {
   constructor(options: PeersOptions) {
     this.#options = options
     this.#current = this.#compute()
+  }
+
+  /** What the host must route to peers itself, by the newest surroundings. */
+  get directRoutes(): DirectRoute[] {
+    return this.#directRoutes
   }
 
   get surroundings(): Surroundings {
@@ -45,6 +53,7 @@ export class Peers {
   async stop(): Promise<void> {
     this.#unsubscribe?.()
     await this.#turn
+    this.#netlink.close()
   }
 
   /** Looks again at what the surroundings are computed from. */
@@ -67,10 +76,21 @@ export class Peers {
 
   #compute(): Surroundings {
     const { own, overlay, store, log } = this.#options
-    const { surroundings, unusable } = surroundingsOf(own, store.list('Node'), overlay)
+    const isOnLink = (address: string): boolean => this.#isOnLink(address)
+    const { surroundings, unusable, directRoutes } = surroundingsOf(own, store.list('Node'), overlay, isOnLink)
+    this.#directRoutes = directRoutes
     const saying = new Set(unusable.map(({ node, reason }) => `${node}: ${reason}`))
     for (const text of saying) if (!this.#said.has(text)) log.warn(`not a peer: ${text}`)
     this.#said = saying
     return surroundings
+  }
+
+  /** Without a router between: the kernel would send straight to the address. An address that leads nowhere is not. */
+  #isOnLink(address: string): boolean {
+    try {
+      return this.#netlink.routeTo(address).via === undefined
+    } catch {
+      return false
+    }
   }
 }

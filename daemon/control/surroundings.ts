@@ -5,15 +5,18 @@
  * Routes, the longer prefix first: this node's own addresses lead to the host; a peer's pod range and its underlay
  * address to that peer (a pod and a process on another node talk through the overlay both ways, without NAT); what is
  * left of our own range and of the cluster's is dropped by name; everything else is the world, and the host's affair.
+ *
+ * A peer is reached in VXLAN, or directly: through the host's routes, without an envelope, where both ends allow it and
+ * are on one link. Both ends decide by the same facts, so they decide the same.
  */
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { parseAddress } from '../../packet/address.ts'
 import { DROP_NO_ROUTE, DROP_NO_SUCH_POD } from '../../packet/path/drop-reason.ts'
-import { drop, HOST, toPeer, WORLD } from '../../packet/path/verdict.ts'
+import { direct, drop, HOST, toPeer, WORLD } from '../../packet/path/verdict.ts'
 import type { PeerEntry } from '../../packet/tables/peers.ts'
 import type { RouteEntry } from '../../packet/tables/routes.ts'
-import type { Node } from '../cluster/objects.ts'
+import type { Encapsulation, Node } from '../cluster/objects.ts'
 import { overlap, parseCidr } from '../config/cidr.ts'
 import type { Surroundings } from '../dataplane/dataplane.ts'
 import { gatewayOf } from '../ipam/range.ts'
@@ -22,7 +25,10 @@ export interface OwnNode {
   name: string
   podCIDRs: string[]
   underlayAddress: string
+  /** Largest IP packet of a pod. */
   mtuBytes: number
+  /** Largest IP packet that fits through VXLAN: smaller, or the same. */
+  tunnelMtuBytes: number
 }
 
 export interface Overlay {
@@ -30,20 +36,33 @@ export interface Overlay {
   vxlanPort: number
   vxlanVni: number
   copyDscp: boolean
+  encapsulation: Encapsulation
 }
 
 export interface SurroundingsResult {
   surroundings: Surroundings
   /** Nodes that cannot be peers, and why: for the log. */
   unusable: { node: string; reason: string }[]
+  /** What the host must route to peers itself. */
+  directRoutes: DirectRoute[]
+}
+
+export interface DirectRoute {
+  /** A peer's pod range. */
+  dst: string
+  /** The peer's underlay address. */
+  via: string
 }
 
 export const UNDERLAY_ANNOTATION = 'polder/underlay-address'
 export const VTEP_MAC_ANNOTATION = 'polder/vtep-mac'
+export const ENCAPSULATION_ANNOTATION = 'polder/encapsulation'
 
 interface Peer extends PeerEntry {
   name: string
   podCIDRs: string[]
+  /** Its addresses on our link, where it may be reached directly; at most one a family. */
+  nextHops: string[]
 }
 
 /** A locally administered MAC from the node's pod range, which no two nodes share; a cloned machine-id does not matter. */
@@ -52,35 +71,61 @@ export function vtepMac(podCIDRs: readonly string[]): string {
   return ['02', ...[...digest.subarray(0, 5)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }
 
-export function surroundingsOf(own: OwnNode, nodes: readonly Node[], overlay: Overlay): SurroundingsResult {
+/** `isOnLink`: whether an underlay address is reached without a router. */
+export function surroundingsOf(
+  own: OwnNode,
+  nodes: readonly Node[],
+  overlay: Overlay,
+  isOnLink: (address: string) => boolean,
+): SurroundingsResult {
   const peers: Peer[] = []
   const unusable: SurroundingsResult['unusable'] = []
   const others = nodes.filter(({ metadata }) => metadata.name !== own.name)
   for (const node of others.toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name))) {
-    const peer = peerOf(node, own, overlay)
+    const peer = peerOf(node, own, overlay, isOnLink)
     const reason = typeof peer === 'string' ? peer : clash(peer, own, peers)
     if (typeof peer === 'string' || reason !== undefined) unusable.push({ node: node.metadata.name, reason: reason! })
     else peers.push(peer)
   }
-  return { unusable, surroundings: toSurroundings(own, peers, overlay) }
+  const directRoutes = peers.flatMap((peer) =>
+    peer.podCIDRs.flatMap((dst) => {
+      const via = nextHopFor(dst, peer.nextHops)
+      return via === undefined ? [] : [{ dst, via }]
+    }),
+  )
+  return { unusable, surroundings: toSurroundings(own, peers, overlay), directRoutes }
 }
 
 /** The peer a node is, or why it cannot be one yet. */
-function peerOf({ metadata, spec, status }: Node, own: OwnNode, overlay: Overlay): Peer | string {
+function peerOf(
+  { metadata, spec, status }: Node,
+  own: OwnNode,
+  overlay: Overlay,
+  isOnLink: (address: string) => boolean,
+): Peer | string {
   const underlayAddress = metadata.annotations?.[UNDERLAY_ANNOTATION] ?? status?.network.underlayAddress
   if (underlayAddress === undefined) return `it has not said its underlay address yet (or set ${UNDERLAY_ANNOTATION})`
   if (isIP(underlayAddress) === 0) return `its underlay address ${underlayAddress} is no IP address`
   if (isIP(underlayAddress) !== isIP(own.underlayAddress)) {
     return `its underlay address ${underlayAddress} is of another family than ours, ${own.underlayAddress}`
   }
+  const foreign = metadata.annotations?.[VTEP_MAC_ANNOTATION] !== undefined
+  const theirs = metadata.annotations?.[ENCAPSULATION_ANNOTATION] ?? status?.network.encapsulation ?? 'vxlan'
+  const mayBeDirect = overlay.encapsulation !== 'vxlan' && theirs !== 'vxlan'
+  const addresses = status?.network.underlayAddresses ?? [underlayAddress]
+  const nextHops = mayBeDirect ? addresses.filter(isOnLink) : []
+  // One family may be direct and the other not: what fits through the narrower way fits through both.
+  const allDirect = spec.podCIDRs.every((range) => nextHopFor(range, nextHops) !== undefined)
+  const ourMtuBytes = allDirect ? own.mtuBytes : own.tunnelMtuBytes
   return {
     name: metadata.name,
+    nextHops,
     podCIDRs: spec.podCIDRs,
     underlayAddress,
     port: overlay.vxlanPort,
-    foreign: metadata.annotations?.[VTEP_MAC_ANNOTATION] !== undefined,
+    foreign,
     vtepMac: metadata.annotations?.[VTEP_MAC_ANNOTATION] ?? status?.network.vtepMac ?? vtepMac(spec.podCIDRs),
-    mtuBytes: Math.min(own.mtuBytes, status?.network.mtuBytes ?? own.mtuBytes),
+    mtuBytes: Math.min(ourMtuBytes, status?.network.mtuBytes ?? ourMtuBytes),
   }
 }
 
@@ -105,8 +150,11 @@ function toSurroundings(own: OwnNode, peers: readonly Peer[], overlay: Overlay):
     { prefix: '::/0', verdict: WORLD },
     ...overlay.podCIDRs.map((prefix) => ({ prefix, verdict: drop(DROP_NO_ROUTE) })),
     ...own.podCIDRs.map((prefix) => ({ prefix, verdict: drop(DROP_NO_SUCH_POD) })),
-    ...peers.flatMap(({ podCIDRs, underlayAddress }, index) =>
-      [...podCIDRs, underlayAddress].map((prefix) => ({ prefix, verdict: toPeer(index) })),
+    ...peers.flatMap((peer, index) =>
+      [...peer.podCIDRs, peer.underlayAddress].map((prefix) => ({
+        prefix,
+        verdict: nextHopFor(prefix, peer.nextHops) === undefined ? toPeer(index) : direct(index),
+      })),
     ),
     ...[...own.podCIDRs.map(gatewayOf), own.underlayAddress].map((prefix) => ({ prefix, verdict: HOST })),
   ]
@@ -118,4 +166,9 @@ function toSurroundings(own: OwnNode, peers: readonly Peer[], overlay: Overlay):
     gateways: own.podCIDRs.map(gatewayOf),
     copyDscp: overlay.copyDscp,
   }
+}
+
+/** The peer's address on our link in the family of `prefix`; without one, that family stays in VXLAN. */
+function nextHopFor(prefix: string, nextHops: readonly string[]): string | undefined {
+  return nextHops.find((address) => address.includes(':') === prefix.includes(':'))
 }

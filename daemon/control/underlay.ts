@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import ipaddr from 'ipaddr.js'
+import type { Encapsulation } from '../cluster/objects.ts'
 import type { Config } from '../config/config.ts'
 import { PolderError } from '../errors.ts'
 import type { Address } from '../netlink/address.ts'
@@ -16,8 +17,9 @@ export interface Underlay {
   interface: string
   address: string
   family: 4 | 6
-  /** Largest IP packet of a pod that fits through: the interface's MTU without the envelope. */
-  podMtuBytes: number
+  linkMtuBytes: number
+  /** `address`, and the first of the other family on the same interface, if it has one. */
+  addresses: string[]
 }
 
 export interface UnderlaySockets {
@@ -30,9 +32,19 @@ const ENVELOPE_BYTES = { 4: 50, 6: 70 } as const
 /** IPv6 needs 1280 in every pod (RFC 8200, 5). */
 export const MIN_POD_MTU_BYTES = 1280
 
-/** What an underlay interface's MTU leaves for pods. */
-export function podMtuOf(linkMtuBytes: number, family: 4 | 6): number {
+/** What an underlay interface's MTU leaves for a packet in VXLAN. */
+export function tunnelMtuOf(linkMtuBytes: number, family: 4 | 6): number {
   return linkMtuBytes - ENVELOPE_BYTES[family]
+}
+
+/** What an underlay interface's MTU leaves for pods: all of it where none of their packets needs an envelope. */
+export function podMtusOf(
+  linkMtuBytes: number,
+  family: 4 | 6,
+  encapsulation: Encapsulation,
+): { mtuBytes: number; tunnelMtuBytes: number } {
+  const tunnelMtuBytes = Math.max(tunnelMtuOf(linkMtuBytes, family), MIN_POD_MTU_BYTES)
+  return { mtuBytes: encapsulation === 'none' ? linkMtuBytes : tunnelMtuBytes, tunnelMtuBytes }
 }
 
 /** Chooses by configuration, else by the default route, else takes the only interface that is up and has an address. */
@@ -52,14 +64,21 @@ export function chooseUnderlay(netlink: Netlink, config: Config): Underlay {
     )
   }
   const { family, address } = chosen.address
-  const podMtuBytes = podMtuOf(chosen.link.mtuBytes, family)
+  const podMtuBytes = tunnelMtuOf(chosen.link.mtuBytes, family)
   if (podMtuBytes < MIN_POD_MTU_BYTES) {
     throw underlayError(
       `the MTU of ${chosen.link.name} is ${chosen.link.mtuBytes}: ${podMtuBytes} bytes would be left for pods, IPv6 needs ${MIN_POD_MTU_BYTES}`,
       `Raise it to ${MIN_POD_MTU_BYTES + ENVELOPE_BYTES[family]} or more (ip link set ${chosen.link.name} mtu …).`,
     )
   }
-  return { interface: chosen.link.name, address, family, podMtuBytes }
+  const other = addresses.find(({ index, family: theirs }) => index === chosen.link.index && theirs !== family)
+  return {
+    interface: chosen.link.name,
+    address,
+    family,
+    linkMtuBytes: chosen.link.mtuBytes,
+    addresses: other === undefined ? [address] : [address, other.address],
+  }
 }
 
 interface Choice {

@@ -8,11 +8,12 @@ import type { ClusterStore } from '../cluster/store.ts'
 import { parseCidr } from '../config/cidr.ts'
 import type { Config } from '../config/config.ts'
 import { bringHostDevice, HOST_DEVICE, openHostDevice } from '../control/host-device.ts'
-import type { OwnNode } from '../control/surroundings.ts'
-import { MIN_POD_MTU_BYTES, podMtuOf, type Underlay } from '../control/underlay.ts'
+import type { DirectRoute, OwnNode } from '../control/surroundings.ts'
+import { podMtusOf, type Underlay } from '../control/underlay.ts'
 import { gatewayOf } from '../ipam/range.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import { NfTables } from '../netlink/nf-tables.ts'
+import { bringDirectRoutes } from './direct-routes.ts'
 import { info, warning } from './findings/check.ts'
 import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
@@ -32,6 +33,8 @@ export interface HostOptions {
   offloads: number
   /** Called with the descriptor of the device when that had to be made anew. */
   replaceHost: (fd: number) => Promise<void>
+  /** What the host routes to peers without polder0. */
+  directRoutes: () => DirectRoute[]
   /** Called after own.mtuBytes has changed. */
   mtuChanged: () => void
   log: Logger
@@ -51,7 +54,8 @@ export class Host {
     this.#options = options
     const { config } = options
     const table = new NftTable(this.#nfTables, () => this.#script())
-    const duties: Duty[] = [() => this.#followUnderlay(), () => this.#bringDevice(), () => table.bring()]
+    const device = [() => this.#followUnderlay(), () => this.#bringDevice(), () => this.#bringDirectRoutes()]
+    const duties: Duty[] = [...device, () => table.bring()]
     const families = config.podCIDRs.map((cidr) => parseCidr(cidr).family)
     if (config.hostSysctls === 'manage') duties.push(() => bringForwarding(families))
     this.#upkeep = new Upkeep(duties, options.log)
@@ -123,15 +127,20 @@ export class Host {
     return [{ kind: 'link', what: `${HOST_DEVICE}, made anew` }]
   }
 
+  #bringDirectRoutes(): Mended[] {
+    const { own, underlay, directRoutes } = this.#options
+    return bringDirectRoutes(this.#netlink, underlay.interface, own.podCIDRs.map(gatewayOf), directRoutes())
+  }
+
   /** An interface that is gone leaves the MTU as it was; the findings say that it is gone. */
   async #followUnderlay(): Promise<[]> {
-    const { own, underlay, log, mtuChanged } = this.#options
+    const { config, own, underlay, log, mtuChanged } = this.#options
     const link = this.#netlink.link(underlay.interface)
     if (link === undefined) return []
-    const mtuBytes = Math.max(podMtuOf(link.mtuBytes, underlay.family), MIN_POD_MTU_BYTES)
-    if (mtuBytes === own.mtuBytes) return []
-    log.info({ interface: link.name, underlayMtuBytes: link.mtuBytes, mtuBytes }, 'the MTU of the underlay has changed')
-    own.mtuBytes = mtuBytes
+    const mtus = podMtusOf(link.mtuBytes, underlay.family, config.encapsulation)
+    if (mtus.mtuBytes === own.mtuBytes && mtus.tunnelMtuBytes === own.tunnelMtuBytes) return []
+    log.info({ interface: link.name, underlayMtuBytes: link.mtuBytes, ...mtus }, 'the MTU of the underlay has changed')
+    Object.assign(own, mtus)
     await this.#bringDevice()
     mtuChanged()
     return []

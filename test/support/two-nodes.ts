@@ -34,6 +34,7 @@ export function twoNodes({ foreign = false } = {}): Tables {
       podCIDRs: POD_CIDRS,
       underlayAddress: '192.0.2.1',
       mtuBytes: MTU_BYTES,
+      tunnelMtuBytes: MTU_BYTES,
     },
     [
       {
@@ -49,7 +50,14 @@ export function twoNodes({ foreign = false } = {}): Tables {
         spec: { podCIDRs: ['10.244.2.0/24', 'fd00:10:244:2::/64'] },
       },
     ],
-    { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], vxlanPort: 4789, vxlanVni: 1, copyDscp: false },
+    {
+      podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+      vxlanPort: 4789,
+      vxlanVni: 1,
+      copyDscp: false,
+      encapsulation: 'vxlan',
+    },
+    () => true,
   )
   const pods = [
     { port: POD_A, addresses: ['10.244.1.5', 'fd00:10:244:1::5'] },

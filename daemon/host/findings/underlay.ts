@@ -2,7 +2,7 @@
 
 import type { Finding } from '../../api/types.ts'
 import type { Config } from '../../config/config.ts'
-import { MIN_POD_MTU_BYTES, openUnderlaySockets, podMtuOf, type Underlay } from '../../control/underlay.ts'
+import { MIN_POD_MTU_BYTES, openUnderlaySockets, tunnelMtuOf, type Underlay } from '../../control/underlay.ts'
 import { PolderError } from '../../errors.ts'
 import { closeFd } from '../../nic/nic.ts'
 import { type Check, error, warning } from './check.ts'
@@ -23,7 +23,7 @@ export const underlayChanged: Check = ({ underlay, netlink }) => {
       error('underlay-down', `the underlay interface ${name} ${what}`, `See its cable, or: ip link set ${name} up`),
     ]
   }
-  const left = podMtuOf(link.mtuBytes, family)
+  const left = tunnelMtuOf(link.mtuBytes, family)
   if (left >= MIN_POD_MTU_BYTES) return []
   const wanted = link.mtuBytes - left + MIN_POD_MTU_BYTES
   return [

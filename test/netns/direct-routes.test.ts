@@ -1,0 +1,106 @@
+/**
+ * Nodes on one link, reached through the host's routes instead of VXLAN (`encapsulation` none and auto), and the change
+ * from one to the other while pods run.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
+import { type Netns, until } from '../support/netns.ts'
+import { transfer } from '../support/transfer-run.ts'
+
+let cluster: TestCluster
+let node1: TestNode
+let node2: TestNode
+let a: Pod
+let b: Pod
+
+beforeAll(async () => {
+  cluster = await TestCluster.create(2)
+  ;[node1, node2] = cluster.nodes as [TestNode, TestNode]
+  for (const [i, node] of cluster.nodes.entries()) {
+    await node.netns.run('ip', 'address', 'add', `2001:db8::${i + 1}/64`, 'dev', 'underlay', 'nodad')
+  }
+  await cluster.start('--encapsulation', 'auto')
+  ;[a, b] = await Promise.all([node1.addPod('a'), node2.addPod('b')])
+})
+
+afterAll(async () => {
+  for (const pod of [a, b]) await pod?.netns[Symbol.asyncDispose]()
+  await cluster[Symbol.asyncDispose]()
+})
+
+async function ping(from: Netns, to: string, ...flags: string[]): Promise<boolean> {
+  return (await from.attempt('ping', '-c', '1', '-W', '1', ...flags, to)).code === 0
+}
+
+/** `vxlan`, `plain`, or both: how pod A's pings to pod B look on the wire. */
+async function seenOnWire(target: string): Promise<string> {
+  // Each direction may have been changed at its own moment: what counts is what stays.
+  await until(() => ping(a.netns, target), 10_000)
+  const filter = target.includes(':') ? 'udp port 4789 or icmp6[0] = 128' : 'udp port 4789 or icmp[0] = 8'
+  const capture = node1.netns.spawn('tcpdump', '-l', '-n', '-c', '1', '-i', 'underlay', filter)
+  await until(() => capture.stderr.includes('listening on'))
+  expect(await ping(a.netns, target)).toBe(true)
+  await capture.ended
+  return capture.stdout.includes('VXLAN') ? 'vxlan' : 'plain'
+}
+
+/** polderd is started anew with another setting; nothing happens to pods. */
+async function change(node: TestNode, encapsulation: string): Promise<void> {
+  await node.stop()
+  await node.start('--encapsulation', encapsulation)
+}
+
+describe('auto, both nodes on one link', () => {
+  it('pods reach each other without an envelope, over both families, seen by their own addresses', async () => {
+    expect(await seenOnWire(b.v4)).toBe('plain')
+    expect(await seenOnWire(b.v6)).toBe('plain')
+    for (const address of [b.v4, b.v6]) {
+      const [server, client] = await transfer(b.netns, address, a.netns, 50_000_000)
+      expect(server.received).toBe(client.sent)
+      expect(client.received).toBe(server.sent)
+      expect([a.v4, a.v6]).toContain(server.from)
+    }
+  })
+
+  it('nodes reach pods and pods nodes, the other one too', async () => {
+    for (const address of [a.v4, b.v4, a.v6, b.v6]) expect(await ping(node1.netns, address)).toBe(true)
+    for (const address of [node1.underlayAddress, node2.underlayAddress]) {
+      expect(await ping(a.netns, address)).toBe(true)
+    }
+    expect(await ping(node1.netns, b.v4, '-I', node1.underlayAddress)).toBe(true)
+  })
+
+  it('a route that somebody removed comes back', async () => {
+    const [range] = (await node2.info()).podCIDRs as [string]
+    const show = (): Promise<string> => node1.netns.run('ip', 'route', 'show', range)
+    const before = await show()
+    expect(before).toContain(`via ${node2.underlayAddress} dev underlay proto 114`)
+    await node1.netns.run('ip', 'route', 'del', range, 'proto', '114')
+    await until(async () => (await show()) === before, 10_000)
+  })
+})
+
+describe('changed while pods run', () => {
+  it('VXLAN on one node is VXLAN for both', async () => {
+    await change(node1, 'vxlan')
+    expect(await seenOnWire(b.v4)).toBe('vxlan')
+    expect(await seenOnWire(b.v6)).toBe('vxlan')
+    expect(await node2.netns.run('ip', 'route', 'show', 'proto', '114', 'dev', 'underlay')).toBe('')
+  })
+
+  it('none gives new pods the whole MTU; the old ones go on', async () => {
+    await change(node1, 'none')
+    await change(node2, 'none')
+    expect(await seenOnWire(b.v4)).toBe('plain')
+    const [c, d] = await Promise.all([node1.addPod('c'), node2.addPod('d')])
+    try {
+      expect(await c.netns.run('ip', 'link', 'show', 'eth0')).toContain('mtu 1500')
+      await until(() => ping(c.netns, d.v4, '-M', 'do', '-s', '1472'), 10_000)
+      expect(await ping(c.netns, d.v6, '-M', 'do', '-s', '1452')).toBe(true)
+      expect(await ping(c.netns, b.v4)).toBe(true)
+    } finally {
+      await c.netns[Symbol.asyncDispose]()
+      await d.netns[Symbol.asyncDispose]()
+    }
+  })
+})
