@@ -23,7 +23,7 @@ import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
 import { Netlink } from './netlink/netlink.ts'
 import { probeOffloads } from './nic/nic.ts'
-import { createRunner } from './runner/runner.ts'
+import type { Runner, RunnerOptions } from './runner/runner.ts'
 import { VERSION } from './version.ts'
 
 export interface Polderd {
@@ -34,23 +34,9 @@ export interface Polderd {
 /** Resolves when the node is ready: packets flow, the API answers, the container runtime finds the plugin. */
 export async function startPolderd(config: Config, log: Logger): Promise<Polderd> {
   const startedAt = new Date().toISOString()
-  using netlink = new Netlink()
-
-  // Who we are: our address on the underlay, our name in the cluster, our pod ranges.
-  const underlay = chooseUnderlay(netlink, config)
-  const store = await FolderStore.open({ ...config, folder: config.clusterFolder, log })
-  const own = await claim(config, underlay, store)
-  const ipam = new Ipam({ ranges: own.podCIDRs, now: Date.now })
-  const { podCIDRs } = config
-
-  // Packets flow.
-  const peers = new Peers({ own, overlay: config, store, log })
-  const sockets = openUnderlaySockets(underlay, config.vxlanPort)
-  const gateways = ipam.ranges.map(gatewayOf)
-  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs })
-  const offloads = probeOffloads(hostFd)
-  const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings: peers.surroundings, log })
-  peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
+  const node = await joinCluster(config, log)
+  const { own, underlay, store, ipam, peers } = node
+  const { dataPlane, offloads } = await startDataPath(config, node, log)
 
   // Pods come and go.
   const attachments = new NodeAttachments({
@@ -63,22 +49,22 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   })
   await attachments.restore()
   const spool = new Spool({ folder: `${config.stateDir}/spool`, attachments, log })
-  const runner = config.runner ? createRunner({ config, own, store, attachments, log }) : undefined
+  const runner = config.runner ? await loadRunner({ config, own, store, attachments, log }) : undefined
 
   // The host is as pods need it, and stays so.
   const nodeStatus = new NodeStatusPublisher({ own, underlay, encapsulation: config.encapsulation, store, log })
   const mtuChanged = (): void => tellMtu(own, attachments, peers, nodeStatus)
-  const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
   const directRoutes = (): DirectRoute[] => peers.directRoutes
+  const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
   const host = await Host.start({ config, own, underlay, store, offloads, directRoutes, replaceHost, mtuChanged, log })
 
   // We can be talked to, and say so.
-  const info = (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways })
+  const { gateways } = attachments
   const api = createApi({
     socket: config.socket,
     store,
     attachments,
-    info,
+    info: (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways }),
     counters: () => dataPlane.counters(),
     findings: () => host.findings(),
     runtimeFor: (pod) => runner?.runtimeFor(pod),
@@ -96,7 +82,7 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
 
   return {
     async stop() {
-      for (const part of [nodeStatus, api, host, runner, peers]) await part?.stop()
+      for (const part of [nodeStatus, runner, api, host, peers]) await part?.stop()
       await attachments.close()
       await dataPlane.stop()
       await store.close()
@@ -104,20 +90,55 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   }
 }
 
+/** Who we are: our address on the underlay, our name in the cluster, our pod ranges; and who the others are. */
+async function joinCluster(config: Config, log: Logger): Promise<ClusterNode> {
+  using netlink = new Netlink()
+  const underlay = chooseUnderlay(netlink, config)
+  const store = await FolderStore.open({ ...config, folder: config.clusterFolder, log })
+  const { spec } = await store.claimNode(config.nodeName)
+  const own: OwnNode = {
+    name: config.nodeName,
+    podCIDRs: spec.podCIDRs,
+    underlayAddress: underlay.address,
+    ...podMtusOf(underlay.linkMtuBytes, underlay.family, config.encapsulation),
+  }
+  const ipam = new Ipam({ ranges: own.podCIDRs, now: Date.now })
+  return { own, underlay, store, ipam, peers: new Peers({ own, overlay: config, store, log }) }
+}
+
+interface ClusterNode {
+  own: OwnNode
+  underlay: Underlay
+  store: FolderStore
+  ipam: Ipam
+  peers: Peers
+}
+
+/** Packets flow: between polder0 and the peers; pods join when they are attached. */
+async function startDataPath(
+  config: Config,
+  { own, underlay, ipam, peers }: ClusterNode,
+  log: Logger,
+): Promise<{ dataPlane: DataPlane; offloads: number }> {
+  using netlink = new Netlink()
+  const sockets = openUnderlaySockets(underlay, config.vxlanPort)
+  const gateways = ipam.ranges.map(gatewayOf)
+  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs: config.podCIDRs })
+  const offloads = probeOffloads(hostFd)
+  const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings: peers.surroundings, log })
+  peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
+  return { dataPlane, offloads }
+}
+
+/** Loaded only where it is wanted: gRPC alone takes 40 MB and half a second. */
+async function loadRunner(options: RunnerOptions): Promise<Runner> {
+  const { createRunner } = await import('./runner/runner.ts')
+  return createRunner(options)
+}
+
 /** Pods attached from now on, the data path and the other nodes go by the new MTU. */
 function tellMtu(own: OwnNode, attachments: NodeAttachments, peers: Peers, nodeStatus: NodeStatusPublisher): void {
   attachments.mtuBytes = own.mtuBytes
   peers.refresh()
   void nodeStatus.beat()
-}
-
-/** Takes the node's name and pod ranges in the cluster; they are ours while this process lives. */
-async function claim({ nodeName, encapsulation }: Config, underlay: Underlay, store: FolderStore): Promise<OwnNode> {
-  const { spec } = await store.claimNode(nodeName)
-  return {
-    name: nodeName,
-    podCIDRs: spec.podCIDRs,
-    underlayAddress: underlay.address,
-    ...podMtusOf(underlay.linkMtuBytes, underlay.family, encapsulation),
-  }
 }

@@ -121,7 +121,11 @@ static unsigned receive_tun(struct dataplane *plane, int port, unsigned filled) 
   while (filled < plane->slots && filled - first < PORT_PACKETS) {
     uint8_t *packet = plane->arena + (size_t)filled * SLOT_BYTES + SLOT_HEADROOM;
     ssize_t length = read(plane->ports[port], packet - VNET_BYTES, VNET_BYTES + 65535);
-    if (length <= VNET_BYTES) break;
+    if (length <= VNET_BYTES) {
+      /* The device is gone, with its namespace perhaps: it would wake us for ever. Main closes the descriptor in time. */
+      if (length < 0 && errno != EAGAIN && errno != EINTR) epoll_ctl(plane->epoll, EPOLL_CTL_DEL, plane->ports[port], NULL);
+      break;
+    }
     struct virtio_net_hdr vnet;
     memcpy(&vnet, packet - VNET_BYTES, VNET_BYTES);
     int32_t *descriptor = plane->rx + filled++ * RX_WORDS;
