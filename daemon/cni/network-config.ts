@@ -68,6 +68,8 @@ const ACCEPTED = new Set([
   'prevResult',
   'runtimeConfig',
   'capabilities',
+  // Asked for or not: what leaves the cluster is always masqueraded (daemon/host/nftables.ts), the rest never.
+  'ipMasq',
   // For the shim, which reads them before it can ask anybody.
   'socket',
   'spool',

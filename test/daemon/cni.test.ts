@@ -90,7 +90,7 @@ describe('is refused', () => {
 })
 
 test('what asks for nothing is no reason to refuse', () => {
-  const config = { ...CONFIG, ipam: {}, ipMasq: false, runtimeConfig: { portMappings: [], bandwidth: null } }
+  const config = { ...CONFIG, ipam: {}, ipMasq: true, runtimeConfig: { portMappings: [], bandwidth: null } }
   expect(validateConfig({ ...config, args: { any: 1 }, socket: '/x', 'cni.dev/attachments': [1] })).toBeDefined()
 })
 
