@@ -7,7 +7,6 @@ import type { Finding } from '../api/types.ts'
 import type { ClusterStore } from '../cluster/store.ts'
 import { parseCidr } from '../config/cidr.ts'
 import type { Config } from '../config/config.ts'
-import { bringHostDevice, HOST_DEVICE, openHostDevice } from '../control/host-device.ts'
 import type { DirectRoute, OwnNode } from '../control/surroundings.ts'
 import { podMtusOf, type Underlay } from '../control/underlay.ts'
 import { gatewayOf } from '../ipam/range.ts'
@@ -19,6 +18,7 @@ import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
 import { findingOf, survey } from './findings/survey.ts'
 import { bringForwarding } from './forwarding.ts'
+import { bringHostDevice, HOST_DEVICE, openHostDevice } from './host-device.ts'
 import type { Mended } from './mended.ts'
 import { NftTable, tableScript } from './nftables.ts'
 import { type Duty, Upkeep } from './upkeep.ts'
@@ -116,6 +116,7 @@ export class Host {
       ownRanges: own.podCIDRs,
       nodeAddresses: [...new Set([own.underlayAddress, ...others])],
       device: HOST_DEVICE,
+      vxlanPort: config.vxlanPort,
     })
   }
 

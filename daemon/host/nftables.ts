@@ -7,6 +7,9 @@
  * by another interface than polder0. Nothing else: pods talk to pods and nodes by their own addresses, and what is for
  * this node itself never comes to postrouting. The table is replaced whole, in one transaction.
  *
+ * A table that translates makes the kernel track every connection of the host. The tunnels between nodes are no
+ * connections: tracking them would cost a look-up a packet, and be of no use to anybody.
+ *
  * That it stays: every commit of anybody to the ruleset raises the namespace's generation, one number to read. Only when
  * it has moved is the table listed and compared with the listing taken right after it was applied; no subprocess runs
  * while nothing changes. Other tables are never touched, and cannot be overruled: an accept here does not undo a drop
@@ -27,6 +30,7 @@ export interface MasqueradeSpec {
   nodeAddresses: readonly string[]
   /** The host's own way into the pod network. */
   device: string
+  vxlanPort: number
 }
 
 /** The script that puts the table in place of whatever is there. */
@@ -36,6 +40,14 @@ export function tableScript(spec: MasqueradeSpec): string {
 delete table ${TABLE}
 table ${TABLE} {
 ${families.map(({ set }) => set).join('\n')}
+  chain prerouting {
+    type filter hook prerouting priority raw; policy accept;
+    udp dport ${spec.vxlanPort} notrack
+  }
+  chain output {
+    type filter hook output priority raw; policy accept;
+    udp dport ${spec.vxlanPort} notrack
+  }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
 ${families.map(({ rule }) => rule).join('\n')}

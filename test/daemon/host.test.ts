@@ -17,6 +17,7 @@ describe('the nftables table', () => {
     ownRanges: ['10.244.1.0/24', 'fd00:10:244:1::/64'],
     nodeAddresses: ['198.18.0.1', '198.18.0.2'],
     device: 'polder0',
+    vxlanPort: 4789,
   }
 
   test('replaces itself, and masquerades what leaves the cluster', () => {
@@ -30,6 +31,14 @@ table inet polder {
   set cluster6 {
     type ipv6_addr; flags interval; auto-merge
     elements = { fd00:10:244::/48 }
+  }
+  chain prerouting {
+    type filter hook prerouting priority raw; policy accept;
+    udp dport 4789 notrack
+  }
+  chain output {
+    type filter hook output priority raw; policy accept;
+    udp dport 4789 notrack
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;

@@ -1,10 +1,10 @@
 /** How this machine routes and filters by route: what keeps pods from the world, or packets from pods. */
 import type { Finding } from '../../api/types.ts'
 import { contains, overlap, parseCidr } from '../../config/cidr.ts'
-import { HOST_DEVICE } from '../../control/host-device.ts'
 import { NetlinkError } from '../../netlink/netlink-error.ts'
 import { type Route, RTPROT_POLDER } from '../../netlink/route.ts'
 import { forwardingOff } from '../forwarding.ts'
+import { HOST_DEVICE } from '../host-device.ts'
 import { readSysctl, showSysctl } from '../sysctl.ts'
 import { type Check, error, info, warning } from './check.ts'
 import { underlayAddressOf } from './nodes.ts'

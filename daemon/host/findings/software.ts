@@ -3,8 +3,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Finding } from '../../api/types.ts'
 import { LIST_NAME } from '../../cni/conflist.ts'
-import { noTun } from '../../control/host-device.ts'
 import { OFFLOAD_TUN_USO, OFFLOAD_UDP_GRO, OFFLOAD_UDP_SEGMENT } from '../../nic/nic.ts'
+import { noTun } from '../host-device.ts'
 import { type Check, error, info } from './check.ts'
 
 /** Container runtimes take the first file by name, and no other. */

@@ -4,12 +4,12 @@
  * restart changes nothing; what others took away is put back by the same function (daemon/host/upkeep.ts).
  */
 import { PolderError } from '../errors.ts'
-import type { Mended } from '../host/mended.ts'
-import { readSysctl, showSysctl, writeSysctl } from '../host/sysctl.ts'
 import type { Link, LinkSettings } from '../netlink/link.ts'
 import type { Netlink } from '../netlink/netlink.ts'
 import { RTPROT_POLDER } from '../netlink/route.ts'
 import { type NicError, openTun } from '../nic/nic.ts'
+import type { Mended } from './mended.ts'
+import { readSysctl, showSysctl, writeSysctl } from './sysctl.ts'
 
 export const HOST_DEVICE = 'polder0'
 /** A TUN queues 500 packets by default: five milliseconds of pause would lose small datagrams above 100,000 a second. */
