@@ -86,6 +86,7 @@ async function nodeFields(node: Node, daemons: Daemons): Promise<Field[]> {
     ['Underlay', status?.network.underlayAddress],
     ['VTEP MAC', status?.network.vtepMac],
     ['MTU', status?.network.mtuBytes.toString()],
+    ['Encapsulation', status?.network.encapsulation],
     ['Polder', info?.polderVersion],
     ['Kernel', info?.kernelVersion],
     ['OS Image', info?.osImage],

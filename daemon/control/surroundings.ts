@@ -19,7 +19,7 @@ import type { RouteEntry } from '../../packet/tables/routes.ts'
 import type { Encapsulation, Node } from '../cluster/objects.ts'
 import { overlap, parseCidr } from '../config/cidr.ts'
 import type { Surroundings } from '../dataplane/dataplane.ts'
-import { gatewayOf } from '../ipam/range.ts'
+import { gatewayOf, natAddressOf } from '../ipam/range.ts'
 
 export interface OwnNode {
   name: string
@@ -164,6 +164,7 @@ function toSurroundings(own: OwnNode, peers: readonly Peer[], overlay: Overlay):
     vtep: { vni: overlay.vxlanVni, mac: vtepMac(own.podCIDRs) },
     mtuBytes: own.mtuBytes,
     gateways: own.podCIDRs.map(gatewayOf),
+    natAddresses: own.podCIDRs.map(natAddressOf),
     copyDscp: overlay.copyDscp,
   }
 }

@@ -176,7 +176,7 @@ export class Batch {
     if (!this.#mayAnswer(origin)) return
     const made = this.#made
     made.at = this.#reserve(ANSWER_BYTES, 1)
-    answer(this.#packet, reason, this.#tables, made)
+    answer(this.#packet, reason, this.#tables, made, origin === HOST)
     if (kindOf(origin) === TO_PEER) encapsulate(made, indexOf(origin), this.#tables)
     this.#emit(made, origin)
     this.#counters[COUNT_ANSWERS]!++

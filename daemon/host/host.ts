@@ -2,6 +2,7 @@
  * The host as polder keeps it while it runs: what is put back when others take it away (upkeep.ts), what follows when
  * the underlay changes, and what is wrong that polder does not mend (findings/).
  */
+import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import type { Finding } from '../api/types.ts'
 import type { ClusterStore } from '../cluster/store.ts'
@@ -49,6 +50,7 @@ export class Host {
   readonly #netlink = new Netlink()
   readonly #nfTables = new NfTables()
   readonly #upkeep: Upkeep
+  #directRoutes: DirectRoute[] = []
 
   private constructor(options: HostOptions) {
     this.#options = options
@@ -129,8 +131,14 @@ export class Host {
   }
 
   #bringDirectRoutes(): Mended[] {
-    const { own, underlay, directRoutes } = this.#options
-    return bringDirectRoutes(this.#netlink, underlay.interface, own.podCIDRs.map(gatewayOf), directRoutes())
+    const { own, underlay, directRoutes, log } = this.#options
+    const wanted = directRoutes()
+    const mended = bringDirectRoutes(this.#netlink, underlay.interface, own.podCIDRs.map(gatewayOf), wanted)
+    if (isDeepStrictEqual(wanted, this.#directRoutes)) return mended
+    // Nobody took anything away: the peers are others now.
+    this.#directRoutes = wanted
+    for (const { what } of mended) log.info(`direct routes have changed: ${what}`)
+    return []
   }
 
   /** An interface that is gone leaves the MTU as it was; the findings say that it is gone. */

@@ -47,11 +47,15 @@ export function isAnswered(packet: Packet, reason: number, tables: Tables): bool
   return (packet.family === 4 ? tables.gateway4 : tables.gateway6) !== undefined
 }
 
-/** Writes the answer to `out.at`, of at most ANSWER_BYTES, and sets `out` to it. Only after isAnswered() said so. */
-export function answer(packet: Packet, reason: number, tables: Tables, out: Packet): void {
+/**
+ * Writes the answer to `out.at`, of at most ANSWER_BYTES, and sets `out` to it. Only after isAnswered() said so. It
+ * comes from the gateway; one `toHost`, which has that address itself and would take it for a forgery, from the node's
+ * second address.
+ */
+export function answer(packet: Packet, reason: number, tables: Tables, out: Packet, toHost: boolean): void {
   const kind = DROP_REASONS[reason]!.answer!
-  if (packet.family === 4) answer4(packet, kind, tables, tables.gateway4!, out)
-  else answer6(packet, kind, tables, tables.gateway6!, out)
+  if (packet.family === 4) answer4(packet, kind, tables, (toHost ? tables.nat4 : tables.gateway4)!, out)
+  else answer6(packet, kind, tables, (toHost ? tables.nat6 : tables.gateway6)!, out)
   out.family = packet.family
   out.tos = ANSWER_DSCP << 2
   out.l4 = 0
@@ -66,7 +70,7 @@ function mayBeAnswered(packet: Packet): boolean {
   return !icmpv6.isError(packet.view, packet.l4) && icmpv6.type(packet.view, packet.l4) !== icmpv6.TYPE_REDIRECT
 }
 
-function answer4(packet: Packet, kind: Answer, tables: Tables, gateway: AddressWords, out: Packet): void {
+function answer4(packet: Packet, kind: Answer, tables: Tables, source: AddressWords, out: Packet): void {
   const { view } = packet
   const quoted = Math.min(packet.length, QUOTE4_BYTES)
   const message = out.at + ipv4.HEADER_LEN
@@ -78,7 +82,7 @@ function answer4(packet: Packet, kind: Answer, tables: Tables, gateway: AddressW
   ipv4.setTotalLength(view, out.at, out.length)
   ipv4.setTtl(view, out.at, ANSWER_TTL)
   ipv4.setProtocol(view, out.at, PROTOCOL_ICMP)
-  ipv4.setSrcAddr(view, out.at, gateway[3])
+  ipv4.setSrcAddr(view, out.at, source[3])
   ipv4.setDstAddr(view, out.at, packet.src3)
 
   const [type, code] = CODES4[kind]
@@ -89,7 +93,7 @@ function answer4(packet: Packet, kind: Answer, tables: Tables, gateway: AddressW
   icmp.fillChecksum(view, message, out.end)
 }
 
-function answer6(packet: Packet, kind: Answer, tables: Tables, gateway: AddressWords, out: Packet): void {
+function answer6(packet: Packet, kind: Answer, tables: Tables, source: AddressWords, out: Packet): void {
   const { view } = packet
   const quoted = Math.min(packet.length, QUOTE6_BYTES)
   const message = out.at + ipv6.HEADER_LEN
@@ -101,7 +105,7 @@ function answer6(packet: Packet, kind: Answer, tables: Tables, gateway: AddressW
   ipv6.setPayloadLength(view, out.at, out.length - ipv6.HEADER_LEN)
   ipv6.setNextHeader(view, out.at, PROTOCOL_ICMPV6)
   ipv6.setHopLimit(view, out.at, ANSWER_TTL)
-  for (let i = 0; i < 4; i++) ipv6.setSrcAddrWord(view, out.at, i, gateway[i]!)
+  for (let i = 0; i < 4; i++) ipv6.setSrcAddrWord(view, out.at, i, source[i]!)
   ipv6.setDstAddrWord(view, out.at, 0, packet.src0)
   ipv6.setDstAddrWord(view, out.at, 1, packet.src1)
   ipv6.setDstAddrWord(view, out.at, 2, packet.src2)

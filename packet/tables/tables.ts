@@ -16,6 +16,11 @@ export interface NetworkState {
   readonly mtuBytes: number
   /** The node's own addresses in the pod network, at most one a family: its answers come from there. */
   readonly gateways: readonly string[]
+  /**
+   * Addresses of the node that its host does not have, at most one a family: answers to the host come from there, for no
+   * host takes a packet with a source of its own from outside.
+   */
+  readonly natAddresses: readonly string[]
   /** Whether the outer header takes over the DSCP of the packet inside. ECN always does (RFC 6040). */
   readonly copyDscp: boolean
 }
@@ -28,6 +33,8 @@ export interface TableBuffers {
   readonly mtuBytes: number
   readonly gateway4: AddressWords | undefined
   readonly gateway6: AddressWords | undefined
+  readonly nat4: AddressWords | undefined
+  readonly nat6: AddressWords | undefined
   /** The node's own MAC on the overlay: the first 16 bits, and the other 32. */
   readonly macHigh: number
   readonly macLow: number
@@ -47,15 +54,17 @@ export function buildTables(state: NetworkState): TableBuffers {
     peers: PeerTable.build(state.peers, state.vtep),
     vni: state.vtep.vni,
     mtuBytes: state.mtuBytes,
-    gateway4: gatewayWords(state, (address) => !address.includes(':')),
-    gateway6: gatewayWords(state, (address) => address.includes(':')),
+    gateway4: wordsOf(state.gateways, 4),
+    gateway6: wordsOf(state.gateways, 6),
+    nat4: wordsOf(state.natAddresses, 4),
+    nat6: wordsOf(state.natAddresses, 6),
     ...macWords(state.vtep.mac),
     copyDscp: state.copyDscp,
   }
 }
 
-function gatewayWords(state: NetworkState, ofFamily: (address: string) => boolean): AddressWords | undefined {
-  const address = state.gateways.find(ofFamily)
+function wordsOf(addresses: readonly string[], family: 4 | 6): AddressWords | undefined {
+  const address = addresses.find((candidate) => candidate.includes(':') === (family === 6))
   return address === undefined ? undefined : parseAddress(address)
 }
 

@@ -10,6 +10,7 @@ const surroundings = {
   vtep: { vni: 1, mac: '02:00:00:00:00:01' },
   mtuBytes: 1450,
   gateways: ['10.0.0.1'],
+  natAddresses: ['10.0.0.2'],
   copyDscp: false,
 }
 const log = pino({ level: 'silent' })

@@ -27,6 +27,7 @@ it('decides about a packet', () => {
       vtep: { vni: 1, mac: '02:00:00:00:00:01' },
       mtuBytes: 1450,
       gateways: ['10.0.0.254'],
+      natAddresses: ['10.0.0.253'],
       copyDscp: false,
     }),
   )

@@ -20,7 +20,7 @@ const AT = 64
 const OUT = 4096
 
 /** The answer to what pod A sends, in words, its checksums verified; undefined for silence. */
-function answerTo(bytes: Uint8Array): string | undefined {
+function answerTo(bytes: Uint8Array, toHost = false): string | undefined {
   const arena = new Uint8Array(OUT + ANSWER_BYTES)
   arena.set(bytes, AT)
   const packet = new Packet(arena)
@@ -29,7 +29,7 @@ function answerTo(bytes: Uint8Array): string | undefined {
   out.at = OUT
   const reason = indexOf(fromPod(packet, POD_A, tables))
   if (!isAnswered(packet, reason, tables)) return undefined
-  answer(packet, reason, tables, out)
+  answer(packet, reason, tables, out, toHost)
   return out.family === 4 ? describe4(out, bytes) : describe6(out, bytes)
 }
 
@@ -80,6 +80,11 @@ describe('answers', () => {
   ])('%s: %s', (line, expected) => {
     expect(answerTo(buildBytes(line))).toBe(expected)
   })
+})
+
+it('an answer to the host comes from an address that the host has not', () => {
+  const line = 'udp 10.244.1.5:1 > 10.244.1.77:2'
+  expect(answerTo(buildBytes(line), true)).toBe('10.244.1.2 > 10.244.1.5 type 3 code 1')
 })
 
 describe('silence', () => {
