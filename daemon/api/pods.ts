@@ -28,8 +28,8 @@ const execRequestSchema = z.strictObject({
 })
 
 const terminalSizeSchema = z.object({
-  columns: z.int().min(1).max(0xffff),
-  rows: z.int().min(1).max(0xffff),
+  columns: z.int().min(0).max(0xffff),
+  rows: z.int().min(0).max(0xffff),
 })
 
 export async function streamLog(context: ApiContext, request: ApiRequest): Promise<void> {
@@ -134,7 +134,10 @@ async function converse(
   const onFrame = async (frame: Frame) => {
     if (frame.channel === EXEC_STDIN) await feed(stdin, frame.payload)
     if (frame.channel === EXEC_RESIZE) {
-      size = terminalSizeSchema.parse(JSON.parse(frame.payload.toString('utf8')))
+      const told = terminalSizeSchema.parse(JSON.parse(frame.payload.toString('utf8')))
+      // A terminal that knows no size says 0 by 0 (a serial line, script(1) in a pipe): the runtime's own stays.
+      if (told.columns === 0 || told.rows === 0) return
+      size = told
       resized(size)
     }
   }

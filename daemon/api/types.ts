@@ -74,7 +74,7 @@ export interface ExecRequest {
 /**
  * Exec frames: 1 byte channel, 4 bytes big-endian payload length, payload. An empty EXEC_STDIN frame is end of file.
  * EXEC_EXIT carries `{"exitCode": n}` or an ApiError and is the last frame of the server. EXEC_RESIZE carries
- * `{"columns": n, "rows": n}`.
+ * `{"columns": n, "rows": n}`; 0 is a size that is not known, and changes nothing.
  */
 export const EXEC_STDIN = 0
 export const EXEC_STDOUT = 1

@@ -122,7 +122,7 @@ function byRoute(netlink: Netlink, links: Link[], addresses: Address[]): Choice 
   if (usable.length === 1) return { link: usable[0]!, address: firstAddress(usable[0]!, addresses)! }
   throw underlayError(
     'which interface leads to the other nodes is not clear: there is no default route',
-    `Set underlayInterface or underlayAddress; there are: ${list(links, addresses) || 'none with an address'}.`,
+    `Set underlayInterface or underlayAddress; there are: ${list(links, addresses)}.`,
   )
 }
 
@@ -132,11 +132,10 @@ function firstAddress(link: Link, addresses: Address[]): Address | undefined {
 }
 
 function list(links: Link[], addresses: Address[]): string {
-  return links
-    .flatMap((link) =>
-      addresses.filter(({ index }) => index === link.index).map(({ address }) => `${address} (${link.name})`),
-    )
-    .join(', ')
+  const usable = links.flatMap((link) =>
+    addresses.filter(({ index }) => index === link.index).map(({ address }) => `${address} (${link.name})`),
+  )
+  return usable.join(', ') || 'none (give an interface that is up an address first)'
 }
 
 /** One socket that receives on the VXLAN port, and several to send from: their ports are the flows' entropy. */

@@ -99,10 +99,11 @@ describe('exec', () => {
   test('terminal sizes', async () => {
     const connection = await client.exec('default', 'a', { command: ['cat'], stdin: true, tty: true })
     const reading = readAll(connection)
+    connection.write(encodeFrame(EXEC_RESIZE, '{"columns":0,"rows":0}')) // as a terminal without a size says
     connection.write(encodeFrame(EXEC_RESIZE, '{"columns":80,"rows":24}'))
     connection.write(encodeFrame(EXEC_RESIZE, '{"columns":120,"rows":50}'))
     connection.write(encodeFrame(EXEC_STDIN, ''))
-    await reading
+    expect((await reading).exit).toEqual({ exitCode: 0 })
     expect(node.runtime.sizes).toEqual([
       { columns: 80, rows: 24 },
       { columns: 120, rows: 50 },
