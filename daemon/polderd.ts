@@ -12,6 +12,7 @@ import { createCni } from './cni/cni.ts'
 import { installConflist } from './cni/conflist.ts'
 import { Spool } from './cni/spool.ts'
 import type { Config } from './config/config.ts'
+import { prepareFolder } from './config/folders.ts'
 import { NodeStatusPublisher } from './control/node-status.ts'
 import { Peers } from './control/peers.ts'
 import type { DirectRoute, OwnNode } from './control/surroundings.ts'
@@ -34,6 +35,8 @@ export interface Polderd {
 /** Resolves when the node is ready: packets flow, the API answers, the container runtime finds the plugin. */
 export async function startPolderd(config: Config, log: Logger): Promise<Polderd> {
   const startedAt = new Date().toISOString()
+  prepareFolder('stateDir', config.stateDir)
+  prepareFolder('clusterFolder', config.clusterFolder)
   const node = await joinCluster(config, log)
   const { own, underlay, store, ipam, peers } = node
   const { dataPlane, offloads } = await startDataPath(config, node, log)

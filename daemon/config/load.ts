@@ -5,7 +5,7 @@
  *
  * It changes nothing on the machine and does not look whether what is configured exists.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { PolderError } from '../errors.ts'
 import { parseCidr } from './cidr.ts'
 import type { Config } from './config.ts'
@@ -15,6 +15,7 @@ import { flagOf, SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './s
 import { TASK_FLAGS } from './task.ts'
 
 export const DEFAULT_CONFIG_FILE = '/etc/polder/polder.yaml'
+const FILE_BYTES_MAX = 1 << 20
 
 export interface LoadedConfig {
   config: Config
@@ -181,6 +182,11 @@ function readFile(path: string, required: boolean, mistakes: string[]): { settin
   const settings: Source = new Map()
   let text: string
   try {
+    const stats = statSync(path)
+    if (!stats.isFile() || stats.size > FILE_BYTES_MAX) {
+      mistakes.push(`${path}: must be a file of at most ${FILE_BYTES_MAX} bytes`)
+      return { settings, path: undefined }
+    }
     text = readFileSync(path, 'utf8')
   } catch (error) {
     if (required || (error as NodeJS.ErrnoException).code !== 'ENOENT') mistakes.push(`${path}: ${reasonOf(error)}`)

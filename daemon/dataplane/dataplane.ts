@@ -53,6 +53,10 @@ export class DataPlane implements PodPorts {
   #hostFd: number
   #surroundings: Surroundings
   #worker: Worker | undefined
+  readonly #endWorker = (): void => {
+    Atomics.store(this.#control, STOP, 1)
+    signalEvent(this.#eventFd)
+  }
   #started = false
   #stopping = false
 
@@ -66,6 +70,8 @@ export class DataPlane implements PodPorts {
   /** Resolves once packets flow. The descriptors belong to the data plane from then on. */
   static async start(options: DataPlaneOptions): Promise<DataPlane> {
     const plane = new DataPlane(options)
+    // Node waits for its threads when it exits, and this one waits for packets.
+    process.once('exit', plane.#endWorker)
     const generation = plane.#spawn()
     // Later deaths are made good; a worker that cannot even start would die for ever.
     const died = new Promise<never>((_, reject) => {
@@ -132,8 +138,8 @@ export class DataPlane implements PodPorts {
   /** Ends the worker and closes every descriptor. Devices are persistent: they stay, and so do the pods' addresses. */
   async stop(): Promise<void> {
     this.#stopping = true
-    Atomics.store(this.#control, STOP, 1)
-    signalEvent(this.#eventFd)
+    process.off('exit', this.#endWorker)
+    this.#endWorker()
     const worker = this.#worker
     if (worker !== undefined) await once(worker, 'exit')
     const { underlayFd, senderFds } = this.#options

@@ -117,6 +117,7 @@ describe('mistakes', () => {
     [['-v'], 'flag -v: is not known'],
     [['up'], 'argument up: is not allowed; there are flags only'],
     [['--config', '/absent.yaml'], '/absent.yaml: does not exist'],
+    [['--config', '/dev/zero'], '/dev/zero: must be a file of at most 1048576 bytes'],
     [['--underlay-address', '10.0.0.300'], 'flag --underlay-address: "10.0.0.300" must be an IP address, or empty'],
     [
       ['--pod-cidrs', '10.244.1.0/16'],

@@ -1,0 +1,36 @@
+/** The folders polderd writes to: made where they can be, named with their setting where they cannot. */
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { prepareFolder } from '../../daemon/config/folders.ts'
+
+let folder: string
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'polder-t'))
+})
+
+afterEach(() => rmSync(folder, { recursive: true }))
+
+it('makes what is missing, and leaves nothing else', () => {
+  const path = join(folder, 'a/b/c')
+  prepareFolder('stateDir', path)
+  prepareFolder('stateDir', path)
+  expect(existsSync(path)).toBe(true)
+})
+
+it.each([
+  ['a file in the way', () => join(folder, 'file'), 'EEXIST'],
+  ['a file on the way', () => join(folder, 'file/below'), 'EEXIST'],
+  ['a place where nothing can be made', () => '/proc/nope/state', 'ENOENT'],
+])('%s is an error that says so', (_, path, code) => {
+  writeFileSync(join(folder, 'file'), '')
+  expect(() => prepareFolder('stateDir', path())).toThrow(
+    expect.objectContaining({
+      code: 'bad-folder',
+      message: expect.stringContaining(code),
+      remedy: expect.stringContaining('stateDir'),
+    }),
+  )
+})
