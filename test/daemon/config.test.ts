@@ -172,7 +172,7 @@ describe('mistakes', () => {
       '/polder.yaml:1:1: must be settings, one `name: value` a line',
     ])
     expect(mistakes([], {}, fileOf('a: 1\n---\nb: 2\n'))[0]).toContain('2 YAML documents')
-    expect(mistakes([], {}, scratch)[0]).toContain('EISDIR')
+    expect(mistakes([], {}, scratch)[0]).toContain('must be a file of at most 1048576 bytes')
   })
 })
 
