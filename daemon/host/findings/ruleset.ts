@@ -35,10 +35,20 @@ export interface Ruleset {
 
 export const NO_RULES: Ruleset = { chains: [], rules: [], legacy: new Map() }
 
-/** Rejects with a PolderError where there is no nft. */
+/**
+ * Of the rules only those of tables that look at what is forwarded. Rejects with a PolderError where there is no nft.
+ *
+ * Not `list ruleset`: nft 1.0.6 (Debian 12) cuts its JSON short, now and then, at a table that a process owns, and
+ * polder has one.
+ */
 export async function readRuleset(): Promise<Ruleset> {
-  const listed = parseRuleset(await nft(['--json', 'list', 'ruleset']))
-  return { ...listed, legacy: await readLegacy() }
+  const { chains } = parseRuleset(await nft(['--json', 'list', 'chains']))
+  const forwarding = chains.filter(({ hook }) => hook === 'forward').map(({ family, table }) => `${family} ${table}`)
+  const rules: Rule[] = []
+  for (const table of new Set(forwarding)) {
+    rules.push(...parseRuleset(await nft(['--json', 'list', 'table', ...table.split(' ')])).rules)
+  }
+  return { chains, rules, legacy: await readLegacy() }
 }
 
 export function parseRuleset(json: string): Omit<Ruleset, 'legacy'> {
