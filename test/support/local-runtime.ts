@@ -51,7 +51,10 @@ export class LocalRuntime implements PodRuntime {
     child.stdin.on('error', () => {})
     child.stdout.pipe(streams.stdout)
     child.stderr.pipe(streams.stderr)
-    streams.stdout.once('close', () => child.kill())
+    // A stream that ended is a command that closed its output, on its way to its own end; one that did not, a client gone.
+    streams.stdout.once('close', () => {
+      if (!streams.stdout.writableFinished) child.kill()
+    })
     const ended = once(child, 'close').then(([code, signal]) => (signal === null ? code : 128 + 15))
     try {
       return await Promise.race([ended, failed])
