@@ -21,6 +21,8 @@ interface Known {
 export class PeerMemory {
   /** By underlay address: numbers change with every table. */
   readonly #known = new Map<string, Known>()
+  /** The earliest moment at which an MTU is out of date: until then a batch has nothing to look up. */
+  #nextExpiryMs = Number.POSITIVE_INFINITY
 
   /** `outerMtuBytes`: of the underlay, 0 where the kernel does not say. */
   learnMtu(peers: PeerTable, peer: number, outerMtuBytes: number, nowMs: number): void {
@@ -28,7 +30,9 @@ export class PeerMemory {
     const envelope = address.includes(':') ? ENVELOPE6_BYTES : ENVELOPE4_BYTES
     const mtuBytes = Math.max(outerMtuBytes, MIN_OUTER_MTU_BYTES) - envelope
     if (outerMtuBytes === 0 || mtuBytes >= peers.mtuBytes(peer)) return
-    this.#know(address, { mtuBytes, mtuUntilMs: nowMs + MTU_LIFETIME_MS })
+    const mtuUntilMs = nowMs + MTU_LIFETIME_MS
+    this.#know(address, { mtuBytes, mtuUntilMs })
+    this.#nextExpiryMs = Math.min(this.#nextExpiryMs, mtuUntilMs)
     peers.setPathMtu(peer, mtuBytes)
   }
 
@@ -41,17 +45,26 @@ export class PeerMemory {
   apply(peers: PeerTable, nowMs: number): void {
     for (let peer = 0; peer < peers.size; peer++) {
       const known = this.#known.get(peers.address(peer))
-      if (known?.mtuBytes !== undefined && nowMs < known.mtuUntilMs!) peers.setPathMtu(peer, known.mtuBytes)
+      if (known?.mtuBytes !== undefined && nowMs < known.mtuUntilMs!) {
+        peers.setPathMtu(peer, known.mtuBytes)
+        // A peer that was in no table for a while may have been passed over.
+        this.#nextExpiryMs = Math.min(this.#nextExpiryMs, known.mtuUntilMs!)
+      }
       if (known?.mac !== undefined) peers.setMac(peer, known.mac.high, known.mac.low)
     }
   }
 
   /** Gives every path whose MTU is out of date the configured one again; cheap enough for every batch. */
   expire(peers: PeerTable, nowMs: number): void {
-    if (this.#known.size === 0) return
+    if (nowMs < this.#nextExpiryMs) return
+    this.#nextExpiryMs = Number.POSITIVE_INFINITY
     for (let peer = 0; peer < peers.size; peer++) {
       const known = this.#known.get(peers.address(peer))
-      if (known?.mtuUntilMs === undefined || nowMs < known.mtuUntilMs) continue
+      if (known?.mtuUntilMs === undefined) continue
+      if (nowMs < known.mtuUntilMs) {
+        this.#nextExpiryMs = Math.min(this.#nextExpiryMs, known.mtuUntilMs)
+        continue
+      }
       delete known.mtuBytes
       delete known.mtuUntilMs
       peers.setPathMtu(peer, Number.MAX_SAFE_INTEGER)
