@@ -128,7 +128,9 @@ async function startDataPath(
   const gateways = ipam.ranges.map(gatewayOf)
   const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs: config.podCIDRs })
   const offloads = probeOffloads(hostFd)
-  const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings: peers.surroundings, log })
+  const poisonFolder = `${config.stateDir}/poison`
+  const { surroundings } = peers
+  const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings, poisonFolder, log })
   peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
   return { dataPlane, offloads }
 }

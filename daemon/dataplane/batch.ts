@@ -4,6 +4,9 @@
  *
  * What the path itself makes (answers, fragments) is written to scratch slots behind the receive slots; when these or
  * the transmit descriptors are used up, what there is is sent first.
+ *
+ * The memory is not its own: how far a batch has come is written down packet by packet (batch-memory.ts), and `run`
+ * goes on from there, be it where another worker died.
  */
 import * as ethernet from '../../packet/formats/ethernet.ts'
 import { flowHash, HEADROOM_BYTES, Packet } from '../../packet/packet.ts'
@@ -36,6 +39,18 @@ import {
 import type { Tables } from '../../packet/tables/tables.ts'
 import { TokenBuckets } from '../../packet/tables/token-buckets.ts'
 import * as d from '../nic/descriptors.ts'
+import {
+  AT_BYTES,
+  AT_DESCRIPTOR,
+  type BatchMemory,
+  bytesAtHand,
+  FILLED,
+  RECEIVED,
+  SCRATCH_END,
+  SCRATCH_START,
+  TRIES,
+  TX_DESCRIPTORS,
+} from './batch-memory.ts'
 import { PeerMemory } from './peer-memory.ts'
 import {
   COUNT_ANSWERS,
@@ -48,12 +63,6 @@ import {
   FROM_POD,
 } from './protocol.ts'
 
-const SLOTS = 64
-/** Room for the pieces of the largest packet, whatever the MTU. */
-const SCRATCH_SLOTS = 4
-const SCRATCH_START = SLOTS * d.SLOT_BYTES
-const SCRATCH_END = (SLOTS + SCRATCH_SLOTS) * d.SLOT_BYTES
-const TX_DESCRIPTORS = 4096
 /** Of the largest packet over the smallest path (552 bytes, without the envelope). */
 const MAX_FRAGMENTS = 160
 /** HEADROOM_BYTES, and the next address divisible by 4 that is not less. */
@@ -75,25 +84,33 @@ const FAILURE_REASONS: readonly number[] = [
 ]
 
 export class Batch {
-  readonly arena = new Uint8Array(SCRATCH_END)
-  readonly rx = new Int32Array(SLOTS * d.RX_WORDS)
-  readonly tx = new Int32Array(TX_DESCRIPTORS * d.TX_WORDS)
   readonly failures = new Int32Array(d.FAIL_WORDS)
-  readonly #packet = new Packet(this.arena)
+  readonly #memory: BatchMemory
+  readonly #rx: Int32Array
+  readonly #tx: Int32Array
+  readonly #progress: Int32Array
+  readonly #packet: Packet
   /** What the path makes itself. */
-  readonly #made = new Packet(this.arena)
+  readonly #made: Packet
   readonly #answerBuckets = new TokenBuckets(ORIGINS, ANSWERS_PER_SECOND, ANSWERS_BURST)
   readonly #counters: Float64Array
   readonly #send: (count: number) => void
-  readonly #memory = new PeerMemory()
+  readonly #learned = new PeerMemory()
   #tables: Tables
   #nowMs = 0
   #filled = 0
   #scratchAt = SCRATCH_START
 
   /** `send` sends the first `count` transmit descriptors and counts what failed in `failures`. */
-  constructor(tables: Tables, counters: Float64Array, send: (count: number) => void) {
+  constructor(tables: Tables, counters: Float64Array, memory: BatchMemory, send: (count: number) => void) {
     if (counters.length < COUNTER_SLOTS) throw new Error('too few counters')
+    this.#memory = memory
+    this.#rx = memory.rx
+    this.#tx = memory.tx
+    this.#progress = memory.progress
+    this.#packet = new Packet(memory.arena)
+    this.#made = new Packet(memory.arena)
+    this.#filled = memory.progress[FILLED]!
     this.#tables = tables
     this.#counters = counters
     this.#send = send
@@ -102,63 +119,83 @@ export class Batch {
   /** From now on packets are decided by these tables, and by what was learned about the peers. */
   adopt(tables: Tables, nowMs: number): void {
     this.#tables = tables
-    this.#memory.apply(tables.peers, nowMs)
+    this.#learned.apply(tables.peers, nowMs)
   }
 
-  /** Takes `received` descriptors through the path and sends what is to be delivered. `nowMs`: any monotonic clock. */
-  run(received: number, nowMs: number): void {
+  /** A batch of so many receive descriptors is at hand, none of it done. */
+  begin(received: number): void {
+    const progress = this.#progress
+    progress[AT_DESCRIPTOR] = progress[AT_BYTES] = progress[TRIES] = 0
+    progress[RECEIVED] = received
+  }
+
+  /** Takes what is left of the batch through the path and sends what is to be delivered. `nowMs`: any monotonic clock. */
+  run(nowMs: number): void {
+    const rx = this.#rx
+    const progress = this.#progress
     this.#nowMs = nowMs
-    this.#memory.expire(this.#tables.peers, nowMs)
-    for (let i = 0; i < received; i++) {
+    this.#learned.expire(this.#tables.peers, nowMs)
+    for (let i = progress[AT_DESCRIPTOR]!; i < progress[RECEIVED]!; i++) {
       const at = i * d.RX_WORDS
-      const port = this.rx[at + d.RX_PORT]!
+      const port = rx[at + d.RX_PORT]!
       if (port === d.PORT_UNDERLAY) this.#fromUnderlay(at)
-      else this.#fromTun(at, port)
+      else if (progress[AT_BYTES] === 0) this.#fromTun(at, port)
+      progress[AT_BYTES] = 0
+      progress[AT_DESCRIPTOR] = i + 1
     }
     this.#flush()
   }
 
   #fromTun(at: number, port: number): void {
-    const { rx } = this
+    const rx = this.#rx
     const packet = this.#packet
     const flags = rx[at + d.RX_FLAGS]!
     const checksum = rx[at + d.RX_CSUM]!
-    packet.set(rx[at + d.RX_OFFSET]!, rx[at + d.RX_LENGTH]!)
+    const length = rx[at + d.RX_LENGTH]!
+    this.#enter(port === d.PORT_HOST ? FROM_HOST : FROM_POD, length)
+    packet.set(rx[at + d.RX_OFFSET]!, length)
     packet.checksum = flags & 0xff
     packet.gsoType = flags >>> 8
     packet.gsoSizeBytes = rx[at + d.RX_GSO_SIZE]!
     packet.checksumStart = checksum & 0xffff
     packet.checksumOffset = checksum >>> 16
-    if (port === d.PORT_HOST) {
-      this.#count(FROM_HOST)
-      this.#carryOut(fromHost(packet, this.#tables), HOST)
-    } else {
-      this.#count(FROM_POD)
-      this.#carryOut(fromPod(packet, port, this.#tables), toPod(port))
-    }
+    if (port === d.PORT_HOST) this.#carryOut(fromHost(packet, this.#tables), HOST)
+    else this.#carryOut(fromPod(packet, port, this.#tables), toPod(port))
+    this.#leave(length)
   }
 
   /** A GRO train is many packets of one sender: each is decided alone. */
   #fromUnderlay(at: number): void {
-    const { rx } = this
+    const rx = this.#rx
     const packet = this.#packet
+    const progress = this.#progress
     const a = at + d.RX_SRC_ADDR
     const outerTos = rx[at + d.RX_TOS]!
     const peer = this.#tables.peers.lookup(rx[a]!, rx[a + 1]!, rx[a + 2]!, rx[a + 3]!)
     const start = rx[at + d.RX_OFFSET]!
-    const end = start + rx[at + d.RX_LENGTH]!
-    const step = rx[at + d.RX_SEGMENT]! || end - start
-    for (let offset = start; offset < end; offset += step) {
-      packet.set(offset, Math.min(step, end - offset))
+    while (progress[AT_BYTES]! < rx[at + d.RX_LENGTH]!) {
+      const length = bytesAtHand(this.#memory)
+      this.#enter(FROM_PEER, length)
+      packet.set(start + progress[AT_BYTES]!, length)
       packet.outerTos = outerTos
-      this.#count(FROM_PEER)
       this.#carryOut(fromPeer(packet, peer, this.#tables), toPeer(peer))
+      this.#leave(length)
     }
   }
 
-  #count(entrance: number): void {
+  /** From here on the packet is at hand: what kills the worker now was this one. It is counted at its first try. */
+  #enter(entrance: number, length: number): void {
+    if (++this.#progress[TRIES]! > 1) return
     this.#counters[COUNT_PACKETS + entrance]!++
-    this.#counters[COUNT_BYTES + entrance]! += this.#packet.length
+    this.#counters[COUNT_BYTES + entrance]! += length
+  }
+
+  /** The packet is done: all that became of it waits in transmit descriptors, or is sent. */
+  #leave(length: number): void {
+    const progress = this.#progress
+    progress[FILLED] = this.#filled
+    progress[AT_BYTES]! += length
+    progress[TRIES] = 0
   }
 
   /** `origin` is where the packet came from, as a verdict: answers go back there. */
@@ -188,7 +225,12 @@ export class Batch {
     const { view, at } = this.#packet
     const frame = at - ethernet.HEADER_LEN
     const peer = indexOf(origin)
-    this.#memory.learnMac(this.#tables.peers, peer, ethernet.srcAddrHigh(view, frame), ethernet.srcAddrLow(view, frame))
+    this.#learned.learnMac(
+      this.#tables.peers,
+      peer,
+      ethernet.srcAddrHigh(view, frame),
+      ethernet.srcAddrLow(view, frame),
+    )
     const made = this.#made
     made.at = this.#reserve(NEIGHBOUR_ANSWER_BYTES, 1)
     answerNeighbour(this.#packet, this.#tables, made)
@@ -224,7 +266,7 @@ export class Batch {
   }
 
   #emit(packet: Packet, verdict: Verdict): void {
-    const { tx } = this
+    const tx = this.#tx
     const at = this.#filled * d.TX_WORDS
     const toPeer = kindOf(verdict) === TO_PEER
     tx[at + d.TX_PORT] = toPeer ? d.PORT_UNDERLAY : portOf(verdict)
@@ -242,9 +284,10 @@ export class Batch {
 
   #flush(): void {
     this.#scratchAt = SCRATCH_START
-    if (this.#filled === 0) return
-    this.#send(this.#filled)
-    this.#filled = 0
+    const filled = this.#filled
+    if (filled === 0) return
+    this.#filled = this.#progress[FILLED] = 0
+    this.#send(filled)
     this.#takeFailures()
   }
 
@@ -258,7 +301,7 @@ export class Batch {
     }
     const peer = failures[d.FAIL_MTU_PEER]! - 1
     if (peer === -1) return
-    this.#memory.learnMtu(this.#tables.peers, peer, failures[d.FAIL_MTU_BYTES]!, this.#nowMs)
+    this.#learned.learnMtu(this.#tables.peers, peer, failures[d.FAIL_MTU_BYTES]!, this.#nowMs)
     failures[d.FAIL_MTU_PEER] = 0
   }
 }

@@ -1,10 +1,8 @@
 /**
- * Main's side of the data path: owns the worker, the state it works by, and every descriptor. A change is complete
+ * Main's side of the data path: owns the workers, the state they work by, and every descriptor. A change is complete
  * when the worker has acknowledged it: only then does `publish` resolve, and only then is a removed pod's descriptor
- * closed. Should the worker die, the next one gets the same state on the same descriptors.
+ * closed. Should the worker die, the next one gets the same state on the same descriptors (crew.ts).
  */
-import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
 import type { PodEntry } from '../../packet/tables/pods.ts'
@@ -12,7 +10,9 @@ import { buildTables, type NetworkState } from '../../packet/tables/tables.ts'
 import type { Counters } from '../api/types.ts'
 import { PolderError } from '../errors.ts'
 import { MAX_PORTS, PORT_FIRST_POD, PORT_HOST } from '../nic/descriptors.ts'
-import { closeFd, openEvent, signalEvent } from '../nic/nic.ts'
+import { closeFd, openEvent } from '../nic/nic.ts'
+import { createBatchMemory } from './batch-memory.ts'
+import { Crew } from './crew.ts'
 import type { PodPorts } from './pod-ports.ts'
 import {
   ACKNOWLEDGED,
@@ -24,8 +24,6 @@ import {
   COUNTER_SLOTS,
   ENTRANCES,
   GENERATION,
-  STOP,
-  type WorkerStart,
   type WorkerState,
 } from './protocol.ts'
 
@@ -38,47 +36,47 @@ export interface DataPlaneOptions {
   /** Sockets to send from; a flow's hash chooses among them. */
   senderFds: number[]
   surroundings: Surroundings
+  /** Where packets are kept that killed the worker. */
+  poisonFolder: string
   log: Logger
 }
 
-const RESPAWN_DELAY_MS = 20
-
 export class DataPlane implements PodPorts {
   readonly #options: DataPlaneOptions
-  readonly #log: Logger
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
   readonly #counters = new Float64Array(new SharedArrayBuffer(COUNTER_SLOTS * 8))
   readonly #eventFd = openEvent()
   readonly #pods = new Map<number, { fd: number; addresses: string[] }>()
+  readonly #crew: Crew
+  /** The state that the worker works by, and those after it. */
+  #states: WorkerState[] = []
   #hostFd: number
   #surroundings: Surroundings
-  #worker: Worker | undefined
-  readonly #endWorker = (): void => {
-    Atomics.store(this.#control, STOP, 1)
-    signalEvent(this.#eventFd)
-  }
-  #started = false
-  #stopping = false
 
   private constructor(options: DataPlaneOptions) {
+    const { hostFd, underlayFd, senderFds, surroundings, poisonFolder, log } = options
     this.#options = options
-    this.#hostFd = options.hostFd
-    this.#surroundings = options.surroundings
-    this.#log = options.log
+    this.#hostFd = hostFd
+    this.#surroundings = surroundings
+    const [control, counters, eventFd] = [this.#control, this.#counters, this.#eventFd]
+    this.#crew = new Crew({
+      start: { control, counters, memory: createBatchMemory(), underlayFd, senderFds, eventFd },
+      poisonFolder,
+      states: () => this.#currentStates(),
+      log,
+    })
   }
 
   /** Resolves once packets flow. The descriptors belong to the data plane from then on. */
   static async start(options: DataPlaneOptions): Promise<DataPlane> {
     const plane = new DataPlane(options)
-    // Node waits for its threads when it exits, and this one waits for packets.
-    process.once('exit', plane.#endWorker)
-    const generation = plane.#spawn()
+    const { generation } = plane.#nextState()
     // Later deaths are made good; a worker that cannot even start would die for ever.
-    const died = new Promise<never>((_, reject) => {
-      plane.#worker!.once('error', (error) => reject(cannotStart(error)))
-    })
-    await Promise.race([plane.#acknowledged(generation), died])
-    plane.#started = true
+    await plane.#crew
+      .begin(() => plane.#acknowledged(generation))
+      .catch((error: Error) => {
+        throw cannotStart(error)
+      })
     return plane
   }
 
@@ -135,48 +133,18 @@ export class DataPlane implements PodPorts {
     }
   }
 
-  /** Ends the worker and closes every descriptor. Devices are persistent: they stay, and so do the pods' addresses. */
+  /** Ends the workers and closes every descriptor. Devices are persistent: they stay, and so do the pods' addresses. */
   async stop(): Promise<void> {
-    this.#stopping = true
-    process.off('exit', this.#endWorker)
-    this.#endWorker()
-    const worker = this.#worker
-    if (worker !== undefined) await once(worker, 'exit')
+    await this.#crew.stop()
     const { underlayFd, senderFds } = this.#options
     const pods = [...this.#pods.values()].map(({ fd }) => fd)
     for (const fd of [this.#hostFd, underlayFd, ...senderFds, ...pods, this.#eventFd]) closeFd(fd)
   }
 
-  /** Answers the generation that the new worker begins with. */
-  #spawn(): number {
-    const { underlayFd, senderFds } = this.#options
-    const workerData: WorkerStart = {
-      control: this.#control,
-      counters: this.#counters,
-      underlayFd,
-      senderFds,
-      eventFd: this.#eventFd,
-      state: this.#nextState(),
-    }
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { name: 'polder-dataplane', workerData })
-    worker.on('error', (error) => this.#log.error({ err: error }, 'the data-path worker failed'))
-    worker.on('exit', () => {
-      this.#worker = undefined
-      if (this.#stopping || !this.#started) return
-      this.#log.error('the data-path worker ended: starting another on the same descriptors and tables')
-      setTimeout(() => {
-        if (!this.#stopping) this.#spawn()
-      }, RESPAWN_DELAY_MS)
-    })
-    this.#worker = worker
-    return workerData.state.generation
-  }
-
   /** Posts the whole state as the next generation and waits until the worker works by it, or by a later one. */
   async #publish(): Promise<void> {
     const state = this.#nextState()
-    this.#worker?.postMessage(state)
-    signalEvent(this.#eventFd)
+    this.#crew.post(state)
     await this.#acknowledged(state.generation)
   }
 
@@ -184,11 +152,16 @@ export class DataPlane implements PodPorts {
     const pods: PodEntry[] = [...this.#pods].map(([port, { addresses }]) => ({ port, addresses }))
     const podPorts = [...this.#pods].map(([port, { fd }]): [number, number] => [port, fd])
     const generation = Atomics.add(this.#control, GENERATION, 1) + 1
-    return {
-      generation,
-      tables: buildTables({ ...this.#surroundings, pods }),
-      ports: [[PORT_HOST, this.#hostFd], ...podPorts],
-    }
+    const tables = buildTables({ ...this.#surroundings, pods })
+    const state: WorkerState = { generation, tables, ports: [[PORT_HOST, this.#hostFd], ...podPorts] }
+    this.#states = [...this.#currentStates(), state]
+    return state
+  }
+
+  /** What was decided by one state must be sent by it: the next worker begins with the one that this one worked by. */
+  #currentStates(): WorkerState[] {
+    const acknowledged = Atomics.load(this.#control, ACKNOWLEDGED)
+    return this.#states.filter(({ generation }) => generation >= acknowledged)
   }
 
   async #acknowledged(generation: number): Promise<void> {

@@ -1,16 +1,25 @@
 /**
  * How main and the data-path worker talk. Main posts the whole state, raises GENERATION and rings the worker's event;
  * the worker adopts the newest state between two batches and raises ACKNOWLEDGED. Nothing is posted back.
+ *
+ * Two workers are there at any time: the one whose number ON_DUTY names, and one that stands by and waits for that.
  */
 
 import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
 import type { TableBuffers } from '../../packet/tables/tables.ts'
+import type { BatchMemory } from './batch-memory.ts'
 
 // Words of the control array.
 export const GENERATION = 0
 export const ACKNOWLEDGED = 1
 export const STOP = 2
-export const CONTROL_WORDS = 4
+/** Odd from the moment a batch was received until it is done, even while the worker waits for the next one. */
+export const BREATH = 3
+/** The number of the worker that carries the packets. */
+export const ON_DUTY = 4
+/** Its thread, as the kernel numbers it; 0 where there is none at work. */
+export const THREAD = 5
+export const CONTROL_WORDS = 8
 
 // Counters, as doubles: packets and bytes for each entrance, then packets for each drop reason, then answers.
 export const ENTRANCES = ['from-pod', 'from-peer', 'from-host'] as const
@@ -32,12 +41,12 @@ export interface WorkerState {
   ports: [number, number][]
 }
 
+/** What does not change as long as polderd lives. The state to begin with comes as a message, before the duty. */
 export interface WorkerStart {
   control: Int32Array
   counters: Float64Array
+  memory: BatchMemory
   underlayFd: number
   senderFds: number[]
   eventFd: number
-  /** What to begin with; later states come as messages. */
-  state: WorkerState
 }

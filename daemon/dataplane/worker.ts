@@ -5,8 +5,12 @@
  *
  * It never returns to the event loop, so nothing in it may rely on timers, promises or messages arriving by
  * themselves: new state is fetched with receiveMessageOnPort when the generation says that there is some.
+ *
+ * Once loaded it stands by until it is its turn: at once for the first one, at the death of the one before for the
+ * others. It begins with the state that one worked by, and with what that one left unfinished.
  */
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { readlinkSync } from 'node:fs'
+import { parentPort, receiveMessageOnPort, threadId, workerData } from 'node:worker_threads'
 import { openTables } from '../../packet/tables/tables.ts'
 import { PORT_EVENT, PORT_UNDERLAY } from '../nic/descriptors.ts'
 import {
@@ -18,24 +22,51 @@ import {
   dataplaneSetPort,
 } from '../nic/nic.ts'
 import { Batch } from './batch.ts'
-import { ACKNOWLEDGED, GENERATION, STOP, type WorkerStart, type WorkerState } from './protocol.ts'
+import {
+  ACKNOWLEDGED,
+  BREATH,
+  GENERATION,
+  ON_DUTY,
+  STOP,
+  THREAD,
+  type WorkerStart,
+  type WorkerState,
+} from './protocol.ts'
 
 /** Long enough to cost nothing when idle; everything that matters rings the event. */
 const IDLE_MS = 10_000
 
-function breathe(start: WorkerStart): void {
-  const { control } = start
-  const batch = new Batch(openTables(start.state.tables), start.counters, (count) => dataplaneSend(plane, count))
-  const plane = dataplaneCreate(batch.arena, batch.rx, batch.tx, batch.failures, Int32Array.from(start.senderFds))
+function standBy(control: Int32Array): void {
+  for (;;) {
+    const onDuty = Atomics.load(control, ON_DUTY)
+    if (onDuty === threadId || Atomics.load(control, STOP) !== 0) return
+    Atomics.wait(control, ON_DUTY, onDuty)
+  }
+}
+
+function breathe(start: WorkerStart, first: WorkerState): void {
+  const { control, counters, memory } = start
+  let breath = Atomics.load(control, BREATH) | 1
+  Atomics.store(control, BREATH, breath)
+  const batch = new Batch(openTables(first.tables), counters, memory, (count) => dataplaneSend(plane, count))
+  const senders = Int32Array.from(start.senderFds)
+  const plane = dataplaneCreate(memory.arena, memory.rx, memory.tx, batch.failures, senders)
   const ports = new Map<number, number>()
-  let generation = adopt(plane, batch, start.state, ports, control)
+  let generation = adopt(plane, batch, first, ports, control)
+  // What the one before left unfinished.
+  batch.run(performance.now())
   dataplaneSetPort(plane, PORT_EVENT, start.eventFd)
   dataplaneSetPort(plane, PORT_UNDERLAY, start.underlayFd)
   while (Atomics.load(control, STOP) === 0) {
+    breath = (breath + 1) | 0
+    Atomics.store(control, BREATH, breath)
     const received = dataplaneReceive(plane, IDLE_MS)
+    breath = (breath + 1) | 0
+    Atomics.store(control, BREATH, breath)
+    batch.begin(received)
     const state = Atomics.load(control, GENERATION) === generation ? undefined : newestState()
     if (state !== undefined) generation = adopt(plane, batch, state, ports, control)
-    batch.run(received, performance.now())
+    batch.run(performance.now())
   }
 }
 
@@ -74,4 +105,11 @@ function adopt(
   return state.generation
 }
 
-breathe(workerData as WorkerStart)
+const start = workerData as WorkerStart
+standBy(start.control)
+const first = receiveMessageOnPort(parentPort!)?.message as WorkerState | undefined
+if (first !== undefined) {
+  // PID/task/THREAD
+  Atomics.store(start.control, THREAD, Number(readlinkSync('/proc/thread-self').split('/').at(-1)))
+  breathe(start, first)
+}

@@ -29,6 +29,7 @@ export const DROP_PEER_UNREACHABLE = 21
 export const DROP_DEVICE_REFUSED = 22
 export const DROP_BAD_OFFLOAD = 23
 export const DROP_CONGESTION = 24
+export const DROP_POISON = 25
 
 /** What the sender is told of it, by ICMP (answer.ts). */
 export type Answer = 'time-exceeded' | 'no-route' | 'host-unreachable' | 'too-big'
@@ -70,4 +71,5 @@ export const DROP_REASONS: readonly DropReason[] = [
   reason('device-refused', "the device is down or gone, or its namespace's stack refused the packet"),
   reason('bad-offload', 'the offload state of the packet contradicts its headers'),
   reason('congestion', 'the underlay marked congestion on a packet whose sender cannot be told (RFC 6040)'),
+  reason('poison', 'the data-path worker died of it twice: it is kept in a file'),
 ]

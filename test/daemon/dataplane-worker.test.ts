@@ -13,10 +13,11 @@ const surroundings = {
   natAddresses: ['10.0.0.2'],
   copyDscp: false,
 }
+const poisonFolder = '/nonexistent'
 const log = pino({ level: 'silent' })
 
 it('a worker that cannot start makes the start fail', async () => {
-  const options = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, log }
+  const options = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, poisonFolder, log }
   // It needs a socket to send from.
   await expect(DataPlane.start({ ...options, senderFds: [] })).rejects.toMatchObject({ code: 'dataplane-failed' })
 })
@@ -27,6 +28,7 @@ it('starts, takes pods, and stops', async () => {
     underlayFd: openEvent(),
     senderFds: [openEvent()],
     surroundings,
+    poisonFolder,
     log,
   })
   const ports = await Promise.all(['10.0.0.2', '10.0.0.3'].map((address) => plane.addPod(openEvent(), [address])))

@@ -2,7 +2,9 @@
  * Run as a process of its own, with --expose-gc and a young generation too large to be collected: pushes a million
  * packets through the batch, every entrance and verdict among them, and prints by how many bytes the heap grew.
  */
+
 import { Batch } from '../../daemon/dataplane/batch.ts'
+import { createBatchMemory } from '../../daemon/dataplane/batch-memory.ts'
 import { COUNTER_SLOTS, FROM_HOST, FROM_PEER, FROM_POD } from '../../daemon/dataplane/protocol.ts'
 import * as d from '../../daemon/nic/descriptors.ts'
 import { parseAddress } from '../../packet/address.ts'
@@ -15,7 +17,8 @@ const ENVELOPE = Uint8Array.from([8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 2, 0
 
 const tables = twoNodes()
 const counters = new Float64Array(COUNTER_SLOTS)
-const batch = new Batch(tables, counters, () => {})
+const { arena, rx, ...rest } = createBatchMemory()
+const batch = new Batch(tables, counters, { arena, rx, ...rest }, () => {})
 
 const inputs: { port: number; bytes: Uint8Array }[] = [
   { port: POD_A, bytes: buildBytes('udp 10.244.1.5:1000 > 10.244.2.9:53 payload 64') },
@@ -31,18 +34,19 @@ const inputs: { port: number; bytes: Uint8Array }[] = [
 const peer = parseAddress('192.0.2.2')
 for (const [i, { port, bytes }] of inputs.entries()) {
   const at = i * d.RX_WORDS
-  batch.rx[at + d.RX_PORT] = port
-  batch.rx[at + d.RX_OFFSET] = i * d.SLOT_BYTES + OFFSET
-  batch.rx[at + d.RX_LENGTH] = bytes.length
-  batch.rx.set(peer, at + d.RX_SRC_ADDR)
+  rx[at + d.RX_PORT] = port
+  rx[at + d.RX_OFFSET] = i * d.SLOT_BYTES + OFFSET
+  rx[at + d.RX_LENGTH] = bytes.length
+  rx.set(peer, at + d.RX_SRC_ADDR)
 }
 
 let nowMs = 0
 
 function turn(): void {
   // The path rewrites what it delivers: every turn begins with fresh bytes.
-  for (let i = 0; i < inputs.length; i++) batch.arena.set(inputs[i]!.bytes, i * d.SLOT_BYTES + OFFSET)
-  batch.run(inputs.length, nowMs++)
+  for (let i = 0; i < inputs.length; i++) arena.set(inputs[i]!.bytes, i * d.SLOT_BYTES + OFFSET)
+  batch.begin(inputs.length)
+  batch.run(nowMs++)
 }
 
 const turns = Math.ceil(PACKETS / inputs.length)

@@ -54,8 +54,8 @@ struct message {
   bool closed; /* its last datagram was shorter: nothing may follow */
 };
 
-/* A TCP or UDP super-packet being put together for one TUN. */
-enum { AGGREGATES = 16, AGGREGATE_VECTORS = 130 };
+/* A TCP or UDP super-packet being put together for one TUN: its vnet header, and at most 128 packets (UDP_MAX_SEGMENTS). */
+enum { AGGREGATES = 16, AGGREGATE_VECTORS = 129 };
 struct aggregate {
   int port;
   uint8_t *first; /* the IP header of the first packet: the header of the whole */

@@ -155,8 +155,8 @@ it.each(['from-pod', 'from-peer', 'from-host'] as const)(
   120_000,
 )
 
-/** What only a device or a socket can answer: test/netns/drop-reasons.test.ts reaches those. */
-const OF_DEVICES = ['socket-full', 'underlay-too-big', 'peer-unreachable', 'device-refused', 'bad-offload']
+/** What only a device or a socket can answer: test/netns/drop-reasons and worker-death.test.ts reach those. */
+const OF_DEVICES = ['socket-full', 'underlay-too-big', 'peer-unreachable', 'device-refused', 'bad-offload', 'poison']
 
 it('every reason that the path itself can give was given', () => {
   const never = DROP_REASONS.slice(1)
