@@ -76,8 +76,8 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   })
   await api.start()
   // Only now: a DEL is spooled where nobody listens, so none can come in between.
-  await spool.drain()
-  installConflist({ ...config, spool: `${config.stateDir}/spool` })
+  await spool.start()
+  await installConflist({ ...config, spool: `${config.stateDir}/spool` })
   await nodeStatus.start()
   runner?.start()
   log.info({ underlay, podCIDRs: own.podCIDRs, socket: config.socket }, 'the node is ready')
@@ -85,7 +85,7 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
 
   return {
     async stop() {
-      for (const part of [nodeStatus, runner, api, host, peers]) await part?.stop()
+      for (const part of [nodeStatus, runner, api, spool, host, peers]) await part?.stop()
       await attachments.close()
       await dataPlane.stop()
       await store.close()

@@ -17,6 +17,7 @@ const STATUS_OF_CODE: Record<string, number> = {
   'upgrade-required': 426,
   'no-runtime': 501,
   'not-ready': 503,
+  'not-written': 507,
   'node-name-taken': 409,
 }
 

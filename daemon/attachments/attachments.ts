@@ -9,7 +9,8 @@
  * synchronous, some tenths of a millisecond (device.ts); awaited are the data path and the removal of a device.
  *
  * A namespace that vanished without a remove (`ctr run -d --cni` never deletes, a crashed runtime may forget) would keep
- * its addresses: every half minute, what has no namespace any more is removed.
+ * its addresses: every half minute, what has no namespace any more is removed. So is what a full or read-only disk kept
+ * from being removed.
  */
 import { closeSync } from 'node:fs'
 import type { Logger } from 'pino'
@@ -54,6 +55,8 @@ export class NodeAttachments implements Attachments {
   readonly #live = new Map<string, Live>()
   /** The last call about each attachment that has one under way. */
   readonly #turns = new Map<string, Promise<unknown>>()
+  /** Of those that are gone, while their record is not: how to try that again. */
+  readonly #leftOver = new Map<string, () => void>()
   #ready = false
   #sweeper: NodeJS.Timeout | undefined
 
@@ -69,18 +72,13 @@ export class NodeAttachments implements Attachments {
 
   /** Finds again what an earlier polderd made. Once, before anything else; until then `add` answers `not-ready`. */
   async restore(): Promise<void> {
-    const found: Attachment[] = []
-    for (const { attachment, releasedAtMs } of this.#records.load()) {
-      if (releasedAtMs !== undefined) {
-        this.#ipam.rest(attachment.addresses, releasedAtMs)
-        continue
-      }
-      this.#ipam.reserve(attachment.addresses)
-      found.push(attachment)
-    }
-    await Promise.all(found.map((attachment) => this.#inTurn(attachment, () => this.#restore(attachment))))
+    const { attachments, resting, heldBack } = this.#records.load()
+    for (const { addresses, releasedAtMs } of resting) this.#ipam.rest(addresses, releasedAtMs)
+    this.#ipam.reserve(heldBack)
+    for (const { addresses } of attachments) this.#ipam.reserve(addresses)
+    await Promise.all(attachments.map((attachment) => this.#inTurn(attachment, () => this.#restore(attachment))))
     this.#ready = true
-    this.#sweeper = setInterval(() => void this.releaseVanished(), SWEEP_INTERVAL_MS).unref()
+    this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
 
   /** Removes what has no namespace any more. Resolves when that is done; what fails is tried again the next time. */
@@ -141,10 +139,10 @@ export class NodeAttachments implements Attachments {
       createdAt: new Date().toISOString(),
       bootId: this.#bootId,
     }
-    undo.defer(() => this.#ipam.release(attachment.addresses))
+    undo.defer(() => this.#forget(attachment, () => this.#records.remove(attachment)))
+    this.#forgetLeftOver()
     // Before the device: a polderd killed from here on leaves nothing that the next one does not know.
     this.#records.write(attachment)
-    undo.defer(() => this.#records.remove(attachment))
     const fd = await inWords(attachment, () => createDevice(netnsFd, this.#specOf(attachment)))
     undo.defer(() => deleteDevice(netnsFd, attachment.ifName))
     undo.defer(() => closeFd(fd))
@@ -221,8 +219,40 @@ export class NodeAttachments implements Attachments {
   }
 
   #release(attachment: Attachment): void {
-    this.#ipam.release(attachment.addresses)
-    this.#records.release(attachment, Date.now())
+    const nowMs = Date.now()
+    this.#forget(attachment, () => this.#records.release(attachment, nowMs))
+  }
+
+  /** While the disk refuses to let go of a record, its addresses stay taken: the next polderd would go by it. */
+  #forget(attachment: Attachment, work: () => void): void {
+    const { containerId, ifName } = attachment
+    const forget = (): void => {
+      work()
+      this.#leftOver.delete(keyOf(attachment))
+      this.#ipam.release(attachment.addresses)
+    }
+    try {
+      forget()
+    } catch (error) {
+      this.#leftOver.set(keyOf(attachment), forget)
+      const message = 'the record of an attachment that is gone stays for now, and its addresses stay taken'
+      this.#log.error({ containerId, ifName, err: error }, message)
+    }
+  }
+
+  /** Throws what the disk says where it still refuses: then nothing can be attached either. */
+  #forgetLeftOver(): void {
+    for (const forget of this.#leftOver.values()) forget()
+  }
+
+  async #sweep(): Promise<void> {
+    await this.releaseVanished()
+    try {
+      this.#forgetLeftOver()
+      await this.#records.sweep()
+    } catch (error) {
+      this.#log.warn({ err: error }, 'records of attachments that are gone cannot be cleared away for now')
+    }
   }
 
   #specOf({ ifName, addresses }: Attachment): DeviceSpec {

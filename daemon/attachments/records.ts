@@ -5,22 +5,19 @@
  *
  * A released record stays for a while under the name of its address, ADDRESS.released: so the next polderd knows which
  * addresses rest. Files are replaced by rename, never written in place, and not synced: a power cut ends the boot, and
- * no attachment outlives its boot. Records of an earlier one are removed at start.
+ * no attachment outlives its boot. stateDir/boot-id says whose boot the records are: in another one nothing of them
+ * counts, whole or torn.
+ *
+ * A record that cannot be read although its boot goes on was damaged by somebody: it is set aside as NAME.broken, and
+ * the addresses that can still be seen in it are held back until the machine restarts, for a pod may have them.
  */
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
+import { readdir, stat, unlink } from 'node:fs/promises'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { notWritten, removeAbandoned, replaceUntilReboot } from '../files/atomic-file.ts'
 import { COOL_DOWN_MS } from '../ipam/ipam.ts'
 import type { Attachment } from './attachment.ts'
 
@@ -41,96 +38,177 @@ export function readBootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
 }
 
-/** Timers and file times round differently: look only when the minute is surely over. */
-const TIMER_SLACK_MS = 1_000
-
-export interface LoadedRecord {
-  attachment: Attachment
-  /** Present where it was released, in ms since the epoch. */
-  releasedAtMs?: number
+export interface LoadedRecords {
+  /** Oldest first; no two with the same address. */
+  attachments: Attachment[]
+  /** What was released, and when, in ms since the epoch; oldest first. */
+  resting: { addresses: string[]; releasedAtMs: number }[]
+  /** Of records that cannot be read. */
+  heldBack: string[]
 }
 
 export class AttachmentRecords {
   readonly #folder: string
+  readonly #bootFile: string
   readonly #bootId: string
   readonly #log: Logger
+  #bootIsNoted = false
 
   constructor(stateDir: string, bootId: string, log: Logger) {
     this.#folder = join(stateDir, 'attachments')
+    this.#bootFile = join(stateDir, 'boot-id')
     this.#bootId = bootId
     this.#log = log
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
   }
 
-  /** Everything of this boot, oldest first; clears away what is of no more use. */
-  load(): LoadedRecord[] {
-    const loaded: LoadedRecord[] = []
-    for (const name of readdirSync(this.#folder)) {
-      const record = this.#read(name)
-      if (record !== undefined) loaded.push(record)
+  /** Everything of this boot; what is of an earlier one is cleared away. */
+  load(): LoadedRecords {
+    try {
+      this.#noteBoot()
+    } catch (error) {
+      this.#log.error({ err: error }, 'records of an earlier boot cannot be cleared away yet: no pod can be attached')
+      return { attachments: [], resting: [], heldBack: [] }
     }
-    return loaded.sort((a, b) => a.attachment.createdAt.localeCompare(b.attachment.createdAt))
+    const loaded: LoadedRecords = { attachments: [], resting: [], heldBack: [] }
+    for (const name of readdirSync(this.#folder)) this.#load(name, loaded)
+    loaded.attachments.sort((a, b) => a.createdAt.localeCompare(b.createdAt))
+    loaded.resting.sort((a, b) => a.releasedAtMs - b.releasedAtMs)
+    loaded.attachments = this.#withoutContested(loaded.attachments)
+    return loaded
   }
 
+  /** Throws `not-written` where the disk refuses. */
   write(attachment: Attachment): void {
-    const path = this.#pathOf(attachment)
-    writeFileSync(`${path}.new`, `${JSON.stringify(attachment, null, 2)}\n`, { mode: 0o600 })
-    renameSync(`${path}.new`, path)
+    if (!this.#bootIsNoted) this.#noteBoot()
+    replaceUntilReboot(this.#pathOf(attachment), `${JSON.stringify(attachment, null, 2)}\n`, 0o600)
   }
 
-  /** The attachment is gone; its addresses rest from now on. */
+  /** The attachment is gone; its addresses rest from now on. Throws `not-written`; may be repeated. */
   release(attachment: Attachment, nowMs: number): void {
     const path = this.#pathOf(attachment)
     const [address] = attachment.addresses
     // Somebody may have removed the file: then nothing is left to tell of.
     if (address === undefined || !existsSync(path)) return
-    const released = join(this.#folder, `${address}.released`)
-    utimesSync(path, nowMs / 1000, nowMs / 1000)
-    renameSync(path, released)
-    setTimeout(() => this.#forget(released), COOL_DOWN_MS + TIMER_SLACK_MS).unref()
+    try {
+      utimesSync(path, nowMs / 1000, nowMs / 1000)
+      renameSync(path, join(this.#folder, `${address}.released`))
+    } catch (error) {
+      throw notWritten(path, error)
+    }
   }
 
+  /** The attachment was never made. Throws `not-written`; may be repeated. */
   remove(attachment: Attachment): void {
-    rmSync(this.#pathOf(attachment), { force: true })
+    const path = this.#pathOf(attachment)
+    try {
+      rmSync(path, { force: true })
+    } catch (error) {
+      throw notWritten(path, error)
+    }
+  }
+
+  /** Removes released records once they have rested, and what killed writers left. For now and then. */
+  async sweep(): Promise<void> {
+    for (const name of await readdir(this.#folder)) {
+      if (!name.endsWith('.released')) continue
+      const path = join(this.#folder, name)
+      // The address may have been used and released again meanwhile: its file is new then, or not there.
+      const releasedAtMs = await stat(path).then(
+        (found) => found.mtimeMs,
+        () => Number.POSITIVE_INFINITY,
+      )
+      if (Date.now() - releasedAtMs >= COOL_DOWN_MS) await unlink(path)
+    }
+    await removeAbandoned(this.#folder)
   }
 
   #pathOf(attachment: Attachment): string {
     return join(this.#folder, `${attachment.containerId}@${attachment.ifName}.json`)
   }
 
-  /** Removes a released record once it has rested; the address may have been used and released again meanwhile. */
-  #forget(path: string): void {
-    const info = statSync(path, { throwIfNoEntry: false })
-    if (info !== undefined && Date.now() - info.mtimeMs >= COOL_DOWN_MS) rmSync(path, { force: true })
+  /** From here on the records are of this boot. A polderd before 0.2 noted none: then each record is asked for its own. */
+  #noteBoot(): void {
+    if (readText(this.#bootFile)?.trim() !== this.#bootId) {
+      for (const name of readdirSync(this.#folder)) this.#clearUnlessOfThisBoot(name)
+      replaceUntilReboot(this.#bootFile, `${this.#bootId}\n`, 0o600)
+    }
+    this.#bootIsNoted = true
   }
 
-  #read(name: string): LoadedRecord | undefined {
+  #clearUnlessOfThisBoot(name: string): void {
     const path = join(this.#folder, name)
-    const released = name.endsWith('.released')
-    if (!released && !name.endsWith('.json')) {
-      // A write that was cut short before its rename: nothing was made for it yet.
-      if (name.endsWith('.new')) rmSync(path, { force: true })
-      return undefined
+    const attachment = readRecord(path)
+    if (attachment?.bootId === this.#bootId) return
+    if (attachment === undefined) {
+      const message = 'removed what was half-written when the machine stopped: no attachment outlives its boot'
+      this.#log.warn({ path }, message)
     }
-    let attachment: Attachment
     try {
-      attachment = recordSchema.parse(JSON.parse(readFileSync(path, 'utf8')))
+      rmSync(path, { recursive: true, force: true })
     } catch (error) {
-      this.#log.error({ path, error }, 'an attachment record cannot be read and is left alone: mend or remove the file')
-      return undefined
+      throw notWritten(path, error)
     }
-    if (attachment.bootId !== this.#bootId) {
-      rmSync(path)
-      return undefined
-    }
-    if (!released) return { attachment }
-    const releasedAtMs = statSync(path).mtimeMs
-    const restMs = COOL_DOWN_MS - (Date.now() - releasedAtMs)
-    if (restMs <= 0) {
-      rmSync(path)
-      return undefined
-    }
-    setTimeout(() => this.#forget(path), Math.min(restMs, COOL_DOWN_MS) + TIMER_SLACK_MS).unref()
-    return { attachment, releasedAtMs }
   }
+
+  #load(name: string, { attachments, resting, heldBack }: LoadedRecords): void {
+    const path = join(this.#folder, name)
+    if (name.endsWith('.broken')) heldBack.push(...addressesIn(readText(path) ?? ''))
+    if (name.endsWith('.released')) {
+      const releasedAtMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
+      const isResting = Date.now() - releasedAtMs < COOL_DOWN_MS
+      if (isResting) resting.push({ addresses: readRecord(path)?.addresses ?? [], releasedAtMs })
+    }
+    if (!name.endsWith('.json')) return
+    const attachment = readRecord(path)
+    if (attachment !== undefined) {
+      attachments.push(attachment)
+      return
+    }
+    heldBack.push(...addressesIn(readText(path) ?? ''))
+    this.#setAside(path, 'an attachment record cannot be read: its addresses stay taken until the machine restarts')
+  }
+
+  /** Two records cannot both be right; the younger one's pod is the one that was told its address last. */
+  #withoutContested(oldestFirst: Attachment[]): Attachment[] {
+    const owners = new Map<string, Attachment>()
+    for (const each of oldestFirst) for (const address of each.addresses) owners.set(address, each)
+    return oldestFirst.filter((each) => {
+      const contested = each.addresses.find((address) => owners.get(address) !== each)
+      if (contested === undefined) return true
+      this.#setAside(this.#pathOf(each), `${contested} is in a younger attachment record too, which counts`)
+      return false
+    })
+  }
+
+  #setAside(path: string, why: string): void {
+    try {
+      renameSync(path, `${path}.broken`)
+    } catch (error) {
+      this.#log.error({ path, err: error }, `${why}; it could not be set aside`)
+      return
+    }
+    this.#log.error({ path: `${path}.broken` }, `${why}; recreate its pod, and look at the file, which is set aside`)
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+/** Undefined where it cannot be read. */
+function readRecord(path: string): Attachment | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(readFileSync(path, 'utf8')))
+  } catch {
+    return undefined
+  }
+}
+
+function addressesIn(text: string): string[] {
+  return [...text.matchAll(/"([0-9a-fA-F:.]+)"/g)].map(([, word]) => word!).filter((word) => isIP(word) !== 0)
 }

@@ -8,6 +8,7 @@ export const INCOMPATIBLE_VERSION = 1
 export const UNSUPPORTED_FIELD = 2
 export const UNKNOWN_CONTAINER = 3
 export const INVALID_ENVIRONMENT = 4
+export const IO_FAILURE = 5
 export const DECODING_FAILURE = 6
 export const INVALID_NETWORK_CONFIG = 7
 export const TRY_AGAIN_LATER = 11
@@ -27,6 +28,7 @@ const CODES: Record<string, number> = {
   'check-failed': CHECK_FAILED,
   'device-failed': DEVICE_FAILED,
   'not-ready': TRY_AGAIN_LATER,
+  'not-written': IO_FAILURE,
 }
 
 export class CniError extends Error {

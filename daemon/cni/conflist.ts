@@ -4,10 +4,11 @@
  * written once polderd can attach, for its presence tells a runtime that the network is ready; it stays while polderd
  * restarts, for the shim waits and spools meanwhile.
  */
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { PolderError } from '../errors.ts'
+import { isCode, makeFolder, removeAbandoned, replaceFile } from '../files/atomic-file.ts'
 import { CAPABILITIES } from './capabilities.ts'
 import { DEFAULT_SPOOL } from './spool.ts'
 import { CNI_VERSIONS } from './versions.ts'
@@ -31,9 +32,9 @@ export interface ConflistOptions {
 }
 
 /** Installs the shim and the list; files that are already right are not touched. */
-export function installConflist({ cniConfDir, cniBinDir, socket, spool }: ConflistOptions): void {
+export async function installConflist({ cniConfDir, cniBinDir, socket, spool }: ConflistOptions): Promise<void> {
   const built = fileURLToPath(new URL('../../build/polder-cni', import.meta.url))
-  replaceFile(join(cniBinDir, SHIM_NAME), readShim(built), 0o755)
+  await put(join(cniBinDir, SHIM_NAME), readShim(built), 0o755)
   const list = {
     cniVersion: LIST_VERSION,
     cniVersions: CNI_VERSIONS.map(({ version }) => version),
@@ -48,7 +49,7 @@ export function installConflist({ cniConfDir, cniBinDir, socket, spool }: Confli
       },
     ],
   }
-  replaceFile(join(cniConfDir, LIST_NAME), Buffer.from(`${JSON.stringify(list, null, 2)}\n`), 0o644)
+  await put(join(cniConfDir, LIST_NAME), Buffer.from(`${JSON.stringify(list, null, 2)}\n`), 0o644)
 }
 
 /** Where the two files are, or would be. */
@@ -69,19 +70,18 @@ function readShim(path: string): Buffer {
   }
 }
 
-function replaceFile(path: string, content: Buffer, mode: number): void {
+async function put(path: string, content: Buffer, mode: number): Promise<void> {
+  await makeFolder(dirname(path))
+  await removeAbandoned(dirname(path))
+  if (!isThere(path, content)) await replaceFile(path, content, mode)
+  else if ((statSync(path).mode & 0o777) !== mode) chmodSync(path, mode)
+}
+
+function isThere(path: string, content: Buffer): boolean {
   try {
-    if (readFileSync(path).equals(content)) {
-      chmodSync(path, mode)
-      return
-    }
+    return readFileSync(path).equals(content)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if (isCode(error, 'ENOENT')) return false
+    throw error
   }
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-  // Runtimes read only names that end in .conflist, .conf or .json.
-  const fresh = `${path}.new`
-  writeFileSync(fresh, content, { mode })
-  chmodSync(fresh, mode)
-  renameSync(fresh, path)
 }

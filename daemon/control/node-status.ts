@@ -32,25 +32,29 @@ export class NodeStatusPublisher {
     this.#options = options
   }
 
-  /** Resolves once the cluster knows that this node is ready. */
+  /** Resolves once the cluster knows that this node is ready, or the log why it does not. */
   async start(): Promise<void> {
     this.#since = new Date().toISOString()
-    await this.#publish({ status: 'True', reason: 'PolderdRunning', message: 'the data path carries packets' })
     this.#timer = setInterval(() => void this.beat(), HEARTBEAT_MS)
+    await this.beat()
   }
 
   /** Says that the node is not ready; the last word. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#since = new Date().toISOString()
-    await this.#publish({ status: 'False', reason: 'PolderdStopped', message: 'polderd was stopped' })
+    await this.#tryToPublish({ status: 'False', reason: 'PolderdStopped', message: 'polderd was stopped' })
   }
 
   /** What has changed is known to the others now, not with the next heartbeat. Never rejects. */
   async beat(): Promise<void> {
     if (this.#timer === undefined) return
+    await this.#tryToPublish({ status: 'True', reason: 'PolderdRunning', message: 'the data path carries packets' })
+  }
+
+  async #tryToPublish(ready: Pick<Condition, 'status' | 'reason' | 'message'>): Promise<void> {
     try {
-      await this.#publish({ status: 'True', reason: 'PolderdRunning', message: 'the data path carries packets' })
+      await this.#publish(ready)
     } catch (error) {
       this.#options.log.error({ err: error }, 'the heartbeat could not be written')
     }

@@ -16,7 +16,8 @@ import { HOST_DEVICE } from './host-device.ts'
 import { removeTable, TABLE } from './nftables.ts'
 import { refuseWhileRunning } from './running.ts'
 
-const STATE_FOLDERS = ['attachments', 'spool']
+/** Of the state folder. */
+const OWN_STATE = ['attachments', 'spool', 'boot-id']
 
 /** Resolves to lines that say what was removed, and what stays. */
 export async function uninstall(config: Config, purge: boolean): Promise<string[]> {
@@ -56,7 +57,7 @@ function purgeFolders({ stateDir, clusterFolder, nodeName }: Config): string[] {
   const others = nodesIn(clusterFolder).filter((name) => name !== nodeName)
   if (others.length > 0) said.push(`kept ${clusterFolder}: it is also that of ${others.join(', ')}`)
   else said.push(...purgeFolder(clusterFolder, [...new Set(FIXED_FOLDERS.map((path) => path.split('/')[0]!)), '.lock']))
-  said.push(...purgeFolder(stateDir, STATE_FOLDERS))
+  said.push(...purgeFolder(stateDir, OWN_STATE))
   return said
 }
 

@@ -399,7 +399,7 @@ describe('the conflist', () => {
 
   test('names the shim beside it and works as it is', async () => {
     await using pod = await Netns.create('list')
-    installConflist(options())
+    await installConflist(options())
     const installed = join(folder, 'bin', 'polder-cni')
     expect(readFileSync(installed).equals(readFileSync(SHIM))).toBe(true)
     expect(statSync(installed).mode & 0o777).toBe(0o755)
@@ -413,17 +413,17 @@ describe('the conflist', () => {
     expect(added.code).toBe(0)
   })
 
-  test('is left alone where it is right, replaced where it is not, and goes whole', () => {
+  test('is left alone where it is right, replaced where it is not, and goes whole', async () => {
     const usual = { socket: '/run/polder/polderd.sock', spool: '/var/lib/polder/spool' }
-    installConflist({ ...options(), ...usual })
+    await installConflist({ ...options(), ...usual })
     const before = statSync(list())
-    installConflist({ ...options(), ...usual })
+    await installConflist({ ...options(), ...usual })
     expect(statSync(list()).ino).toBe(before.ino)
     expect(JSON.parse(readFileSync(list(), 'utf8')).plugins).toEqual([
       { type: 'polder-cni', capabilities: { ips: true, dns: true } },
     ])
     writeFileSync(join(folder, 'bin', 'polder-cni'), 'old')
-    installConflist({ ...options(), ...usual })
+    await installConflist({ ...options(), ...usual })
     expect(readFileSync(join(folder, 'bin', 'polder-cni')).equals(readFileSync(SHIM))).toBe(true)
     expect(readdirSync(join(folder, 'net.d'))).toEqual(['10-polder.conflist'])
     removeConflist(options())

@@ -3,13 +3,13 @@
  * ranges a person chose holds them by its Node object. Claims are made and freed under the folder's lock; that the file
  * is created exclusively keeps them from clashing also where a file system's locks do not reach (a folder shared by VMs).
  */
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse, stringify } from 'yaml'
 import { PolderError } from '../../errors.ts'
+import { ABANDONED_AGE_MS, createFile, removeFile } from '../../files/atomic-file.ts'
 import type { Node } from '../objects.ts'
 import type { Problem } from '../store.ts'
-import { createFile, removeFile } from './atomic-file.ts'
 import { firstOverlap, type RangePlan } from './range-plan.ts'
 import { readStoreFile } from './store-file.ts'
 
@@ -46,9 +46,29 @@ export class RangeClaims {
     }
   }
 
+  /**
+   * Frees what a power cut left empty between taking a number and writing who has it, which takes two steps where there
+   * is no link(2). Nobody was told of such a claim. Resolves to their paths.
+   */
+  async freeEmpty(): Promise<string[]> {
+    const freed: string[] = []
+    for (const [number, holder] of this.#read()) {
+      const stat = holder === UNREADABLE ? statSync(this.#path(number), { throwIfNoEntry: false }) : undefined
+      if (stat?.size !== 0 || Date.now() - stat.mtimeMs < ABANDONED_AGE_MS) continue
+      if (await this.#free(number)) freed.push(this.#path(number))
+    }
+    return freed
+  }
+
   /** Claims that cannot be read. */
   problems(): Problem[] {
-    const broken = [...this.#read()].filter(([, holder]) => holder === UNREADABLE)
+    let claims: Map<number, string | undefined>
+    try {
+      claims = this.#read()
+    } catch (error) {
+      return [{ place: this.#folder, message: `cannot be read: ${(error as Error).message}` }]
+    }
+    const broken = [...claims].filter(([, holder]) => holder === UNREADABLE)
     const message = 'names no node, so nobody takes this range: remove the file'
     return broken.map(([number]) => ({ place: this.#path(number), message }))
   }

@@ -6,15 +6,15 @@
  */
 import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
-import { mkdir, rmdir } from 'node:fs/promises'
+import { rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { stringify } from 'yaml'
 import { PolderError } from '../../errors.ts'
+import { createFile, makeFolder, removeAbandoned, removeFile, replaceFile } from '../../files/atomic-file.ts'
 import type { ClusterObject, Kind, Node, NodeStatus, ObjectKey, Pod, PodStatus } from '../objects.ts'
 import { checkObject } from '../schema.ts'
 import type { Change, ClusterStore, Problem, PutResult } from '../store.ts'
-import { createFile, removeAbandoned, removeFile, replaceFile } from './atomic-file.ts'
 import { RangeClaims } from './claims.ts'
 import { contradictions } from './contradictions.ts'
 import { checkKey, FIXED_FOLDERS, keyOf, placeAt, specPath, statusPath } from './layout.ts'
@@ -26,6 +26,8 @@ import { type StatusFile, statusText } from './status-file.ts'
 import { FolderWatch } from './watch.ts'
 
 const LOCK = '.lock'
+/** How often what killed writers left behind is looked for. */
+const SWEEP_INTERVAL_MS = 60_000
 
 export interface FolderStoreOptions extends RangeOptions {
   folder: string
@@ -42,12 +44,19 @@ export class FolderStore implements ClusterStore {
   readonly #own: OwnNodes
   readonly #unwatched = new Map<string, Problem>()
   readonly #writes = new Set<Promise<unknown>>()
+  #sweptAtMs = performance.now()
   #closed = false
 
   static async open(options: FolderStoreOptions): Promise<FolderStore> {
-    for (const fixed of FIXED_FOLDERS) await mkdir(join(options.folder, fixed), { recursive: true })
+    for (const fixed of FIXED_FOLDERS) await makeFolder(join(options.folder, fixed))
     const store = new FolderStore(options)
-    await store.#write(() => store.#clean())
+    try {
+      await store.#write(() => store.#clean())
+    } catch (error) {
+      if (!(error instanceof PolderError) || error.code !== 'not-written') throw error
+      // What is there can be read; a pod's network must not wait for room on a disk.
+      options.log.warn({ err: error }, 'what removed objects left behind stays in the cluster folder')
+    }
     return store
   }
 
@@ -60,8 +69,12 @@ export class FolderStore implements ClusterStore {
     this.#own = new OwnNodes(options.folder)
     this.#watch = new FolderWatch(options.folder, {
       onEvents: (paths) => this.#refresh(paths),
-      onRescan: (paths) => this.#refresh(new Set([...paths, ...this.#mirror.paths()]), true),
+      onRescan: (paths) => {
+        this.#refresh(new Set([...paths, ...this.#mirror.paths()]), true)
+        this.#sweepNowAndThen()
+      },
       onTrouble: (directory, error) => this.#noteUnwatched(directory, error),
+      onWatched: (directory) => this.#unwatched.delete(join(this.#folder, directory)),
     })
     this.#watch.rescan()
   }
@@ -226,7 +239,7 @@ export class FolderStore implements ClusterStore {
 
   async #writeSpec(object: ClusterObject): Promise<void> {
     const path = specPath(keyOf(object))
-    await mkdir(join(this.#folder, dirname(path)), { recursive: true })
+    await makeFolder(join(this.#folder, dirname(path)))
     await replaceFile(join(this.#folder, path), stringify(object, { lineWidth: 0 }))
     this.#refresh([path])
   }
@@ -317,12 +330,28 @@ export class FolderStore implements ClusterStore {
     const isGone = (name: string) =>
       !existsSync(join(this.#folder, specPath({ kind: 'Node', name }))) && !this.#own.isAlive(name)
     await this.#claims.free(isGone)
+    for (const place of await this.#claims.freeEmpty()) {
+      this.#log.warn({ place }, 'an empty pod range claim was removed: the power went while it was made')
+    }
     for (const path of this.#mirror.paths()) {
       const place = placeAt(path)
       if (place !== undefined && 'key' in place && place.part === 'status') await this.#tidy(place.key)
     }
-    const namespaces = readdirSync(join(this.#folder, 'pods')).map((name) => join('pods', name))
+    await this.#sweep()
+  }
+
+  /** Under the lock, so that no writer of this machine is disturbed even where the clock jumped. */
+  async #sweep(): Promise<void> {
+    const namespaces = filesIn(this.#folder, 'pods')
     for (const directory of [...FIXED_FOLDERS, ...namespaces]) await removeAbandoned(join(this.#folder, directory))
+  }
+
+  #sweepNowAndThen(): void {
+    if (this.#closed || performance.now() - this.#sweptAtMs < SWEEP_INTERVAL_MS) return
+    this.#sweptAtMs = performance.now()
+    this.#write(() => this.#sweep()).catch((error) => {
+      this.#log.warn({ err: error }, 'temporary files in the cluster folder cannot be cleared away for now')
+    })
   }
 
   #noteUnwatched(directory: string, error: Error): void {

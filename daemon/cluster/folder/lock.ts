@@ -2,11 +2,11 @@
  * Locks between the processes that share a folder: flock(2) on a file, so that the kernel lets go of the lock when its
  * holder dies, however it dies. One open file description holds it: two stores in one process exclude each other, too.
  */
-import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { PolderError } from '../../errors.ts'
+import { isCode, notWritten } from '../../files/atomic-file.ts'
 import { flock } from '../../nic/nic.ts'
-import { isCode } from './atomic-file.ts'
 
 const WAIT_MS_MAX = 15_000
 const RETRY_MS = 2
@@ -39,8 +39,12 @@ export function takeLock(path: string): number | undefined {
     closeSync(fd)
     return undefined
   }
-  ftruncateSync(fd)
-  writeSync(fd, `${process.pid}\n`, 0)
+  try {
+    ftruncateSync(fd)
+    writeSync(fd, `${process.pid}\n`, 0)
+  } catch {
+    // On a full or read-only disk the lock holds all the same; only who has it, nobody can read.
+  }
   return fd
 }
 
@@ -48,7 +52,7 @@ export function takeLock(path: string): number | undefined {
 export function isHeld(path: string): boolean {
   let fd: number
   try {
-    fd = openSync(path, constants.O_RDWR)
+    fd = openExisting(path)
   } catch (error) {
     if (isCode(error, 'ENOENT')) return false
     throw error
@@ -66,5 +70,19 @@ export function holderOf(path: string): string {
 }
 
 function openLockFile(path: string): number {
-  return openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+  try {
+    return existsSync(path) ? openExisting(path) : openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+  } catch (error) {
+    throw notWritten(path, error)
+  }
+}
+
+/** For writing, which NFS wants for a lock; on a read-only disk for reading, which is enough there. */
+function openExisting(path: string): number {
+  try {
+    return openSync(path, constants.O_RDWR)
+  } catch (error) {
+    if (isCode(error, 'EROFS')) return openSync(path, constants.O_RDONLY)
+    throw error
+  }
 }

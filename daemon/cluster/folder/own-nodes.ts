@@ -5,8 +5,8 @@
 import { closeSync } from 'node:fs'
 import { join } from 'node:path'
 import { PolderError } from '../../errors.ts'
+import { removeFile } from '../../files/atomic-file.ts'
 import type { Node } from '../objects.ts'
-import { removeFile } from './atomic-file.ts'
 import { nodeLockPath } from './layout.ts'
 import { holderOf, isHeld, takeLock } from './lock.ts'
 

@@ -3,8 +3,8 @@
  * Reading is synchronous, so that a refresh of the mirror is one step: the files are small and local.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
+import { isCode } from '../../files/atomic-file.ts'
 import { MANIFEST_BYTES_MAX } from '../schema.ts'
-import { isCode } from './atomic-file.ts'
 
 export interface StoreFile {
   /** Differs whenever the file system knows that the file was written or replaced. */

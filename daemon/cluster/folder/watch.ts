@@ -20,6 +20,8 @@ export interface WatchOwner {
   /** Everything that is there; most of it unchanged. */
   onRescan(paths: Set<string>): void
   onTrouble(directory: string, error: Error): void
+  /** The directory is watched, whatever was told of it before. */
+  onWatched(directory: string): void
 }
 
 export class FolderWatch {
@@ -63,7 +65,7 @@ export class FolderWatch {
       this.#mark(directory)
     }
     for (const [directory, inode] of present) {
-      if (this.#watchers.has(directory)) continue
+      if (this.#watchers.get(directory)?.watcher !== undefined) continue
       this.#watchers.set(directory, { inode, watcher: this.#watch(directory) })
       for (const name of namesIn(join(this.#folder, directory))) this.#mark(join(directory, name))
     }
@@ -77,6 +79,7 @@ export class FolderWatch {
         else this.rescan()
       })
       watcher.on('error', (error) => this.#owner.onTrouble(directory, error))
+      this.#owner.onWatched(directory)
       return watcher
     } catch (error) {
       this.#owner.onTrouble(directory, error as Error)
@@ -85,14 +88,23 @@ export class FolderWatch {
   }
 
   #directories(): Map<string, number> {
-    for (const fixed of FIXED_FOLDERS) mkdirSync(join(this.#folder, fixed), { recursive: true })
+    for (const fixed of FIXED_FOLDERS) this.#putBack(fixed)
     const present = new Map<string, number>()
     const namespaces = namesIn(join(this.#folder, 'pods')).filter((name) => !name.startsWith('.'))
     for (const directory of ['', 'nodes', 'namespaces', 'pods', ...namespaces.map((name) => join('pods', name))]) {
-      const stat = statSync(join(this.#folder, directory), { throwIfNoEntry: false })
-      if (stat?.isDirectory()) present.set(directory, stat.ino)
+      const inode = inodeOf(join(this.#folder, directory))
+      if (inode !== undefined) present.set(directory, inode)
     }
     return present
+  }
+
+  /** Nothing here may throw: a full or read-only disk must not end polderd from within a timer. */
+  #putBack(directory: string): void {
+    try {
+      mkdirSync(join(this.#folder, directory), { recursive: true })
+    } catch (error) {
+      this.#owner.onTrouble(directory, error as Error)
+    }
   }
 
   #everyPath(): Set<string> {
@@ -119,6 +131,16 @@ export class FolderWatch {
     if (!this.#rescanDue) return
     this.#rescanDue = false
     this.#owner.onRescan(this.#everyPath())
+  }
+}
+
+/** Undefined for what is no directory (any more), or cannot be looked at. */
+function inodeOf(directory: string): number | undefined {
+  try {
+    const stat = statSync(directory)
+    return stat.isDirectory() ? stat.ino : undefined
+  } catch {
+    return undefined
   }
 }
 
