@@ -9,7 +9,8 @@
  */
 import * as d from '../nic/descriptors.ts'
 
-export const SLOTS = 64
+/** As many as one batch may have: 64 messages of the underlay, and 64 packets of a TUN. */
+export const SLOTS = 128
 /** Room for the pieces of the largest packet, whatever the MTU. */
 const SCRATCH_SLOTS = 4
 export const SCRATCH_START = SLOTS * d.SLOT_BYTES

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, expect, it } from 'vitest'
+import { SLOTS } from '../../daemon/dataplane/batch-memory.ts'
 import * as d from '../../daemon/nic/descriptors.ts'
 import { closeFd, dataplaneCreate, dataplaneSend, dataplaneSetPort, openEvent } from '../../daemon/nic/nic.ts'
 import { buildBytes } from '../support/build-packet.ts'
@@ -17,8 +18,8 @@ import { segmentNaively } from '../support/segment-model.ts'
 const AT = 128
 const PORT = 3
 const VNET_BYTES = 10
-const arena = new Uint8Array(64 * d.SLOT_BYTES)
-const tx = new Int32Array(64 * d.TX_WORDS)
+const arena = new Uint8Array(SLOTS * d.SLOT_BYTES)
+const tx = new Int32Array(SLOTS * d.TX_WORDS)
 const failures = new Int32Array(d.FAIL_WORDS)
 const folder = mkdtempSync(join(tmpdir(), 'polder-t'))
 const fifo = join(folder, 'tun')
@@ -26,7 +27,7 @@ execFileSync('mkfifo', [fifo])
 const pipe = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK)
 // A data plane sends from at least one socket; none is used here.
 const sender = openEvent()
-const plane = dataplaneCreate(arena, new Int32Array(64 * d.RX_WORDS), tx, failures, Int32Array.of(sender))
+const plane = dataplaneCreate(arena, new Int32Array(SLOTS * d.RX_WORDS), tx, failures, Int32Array.of(sender))
 dataplaneSetPort(plane, PORT, pipe)
 
 afterAll(() => {

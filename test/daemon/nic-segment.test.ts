@@ -6,6 +6,7 @@ import dgram from 'node:dgram'
 import { once } from 'node:events'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { SLOTS } from '../../daemon/dataplane/batch-memory.ts'
 import * as d from '../../daemon/nic/descriptors.ts'
 import { closeFd, dataplaneCreate, dataplaneSend, dataplaneSetPeers, openUnderlay } from '../../daemon/nic/nic.ts'
 import { parseAddress } from '../../packet/address.ts'
@@ -16,9 +17,9 @@ import { segmentNaively } from '../support/segment-model.ts'
 const AT = 128
 const ENVELOPE = Uint8Array.from({ length: 22 }, (_, i) => i + 1)
 const loopback = Uint8Array.from([127, 0, 0, 1])
-const arena = new Uint8Array(64 * d.SLOT_BYTES)
-const rx = new Int32Array(64 * d.RX_WORDS)
-const tx = new Int32Array(64 * d.TX_WORDS)
+const arena = new Uint8Array(SLOTS * d.SLOT_BYTES)
+const rx = new Int32Array(SLOTS * d.RX_WORDS)
+const tx = new Int32Array(SLOTS * d.TX_WORDS)
 const failures = new Int32Array(d.FAIL_WORDS)
 const sender = openUnderlay(loopback, 0, 0)
 const plane = dataplaneCreate(arena, rx, tx, failures, Int32Array.of(sender))

@@ -8,11 +8,9 @@
 #include "dataplane.h"
 #include <errno.h>
 #include <linux/if_tun.h>
-#include <linux/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -23,6 +21,8 @@ static void destroy(napi_env env, void *data, void *hint) {
   free(plane->peers);
   free(plane->messages);
   free(plane->headers);
+  free(plane->inboxes);
+  free(plane->incoming);
   free(plane);
 }
 
@@ -53,6 +53,9 @@ napi_value dataplane_create(napi_env env, napi_callback_info info) {
   plane->peers = calloc(MAX_PEERS, sizeof *plane->peers);
   plane->messages = calloc(MESSAGES, sizeof *plane->messages);
   plane->headers = malloc(HEADER_POOL);
+  plane->inboxes = calloc(slots, sizeof *plane->inboxes);
+  plane->incoming = calloc(slots, sizeof *plane->incoming);
+  messages_prepare(plane);
   memcpy(plane->senders, senders, sender_count * 4);
   plane->sender_count = sender_count;
   for (int i = 0; i < MAX_PORTS; i++) plane->ports[i] = -1;
@@ -115,80 +118,6 @@ napi_value dataplane_set_peers(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* Reads from one TUN until it is empty or the budget or the slots are spent. Returns the descriptors filled. */
-static unsigned receive_tun(struct dataplane *plane, int port, unsigned filled) {
-  unsigned first = filled;
-  while (filled < plane->slots && filled - first < PORT_PACKETS) {
-    uint8_t *packet = plane->arena + (size_t)filled * SLOT_BYTES + SLOT_HEADROOM;
-    ssize_t length = read(plane->ports[port], packet - VNET_BYTES, VNET_BYTES + 65535);
-    if (length <= VNET_BYTES) {
-      /* The device is gone, with its namespace perhaps: it would wake us for ever. Main closes the descriptor in time. */
-      if (length < 0 && errno != EAGAIN && errno != EINTR) epoll_ctl(plane->epoll, EPOLL_CTL_DEL, plane->ports[port], NULL);
-      break;
-    }
-    struct virtio_net_hdr vnet;
-    memcpy(&vnet, packet - VNET_BYTES, VNET_BYTES);
-    int32_t *descriptor = plane->rx + filled++ * RX_WORDS;
-    descriptor[RX_PORT] = port;
-    descriptor[RX_OFFSET] = (int32_t)(packet - plane->arena);
-    descriptor[RX_LENGTH] = (int32_t)length - VNET_BYTES;
-    descriptor[RX_SEGMENT] = 0;
-    descriptor[RX_FLAGS] = (vnet.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM ? CSUM_PARTIAL : CSUM_FULL) | vnet.gso_type << 8;
-    descriptor[RX_GSO_SIZE] = vnet.gso_size;
-    descriptor[RX_CSUM] = vnet.csum_start | vnet.csum_offset << 16;
-  }
-  return filled - first;
-}
-
-/* Where an underlay datagram came from: four words, IPv4 mapped into IPv6. */
-static void source(int32_t *descriptor, const struct sockaddr_storage *from) {
-  const struct sockaddr_in *v4 = (const void *)from;
-  const struct sockaddr_in6 *v6 = (const void *)from;
-  if (from->ss_family == AF_INET) {
-    descriptor[RX_SRC_ADDR] = descriptor[RX_SRC_ADDR + 1] = 0;
-    descriptor[RX_SRC_ADDR + 2] = 0xffff;
-    descriptor[RX_SRC_ADDR + 3] = (int32_t)ntohl(v4->sin_addr.s_addr);
-    return;
-  }
-  for (int w = 0; w < 4; w++) descriptor[RX_SRC_ADDR + w] = (int32_t)load32(v6->sin6_addr.s6_addr + w * 4);
-}
-
-/* One recvmmsg; a message may be a GRO train of datagrams of RX_SEGMENT bytes each, the last may be shorter. */
-static unsigned receive_underlay(struct dataplane *plane, unsigned filled) {
-  struct mmsghdr messages[UNDERLAY_MESSAGES];
-  struct iovec vectors[UNDERLAY_MESSAGES];
-  struct sockaddr_storage from[UNDERLAY_MESSAGES];
-  union {
-    char bytes[2 * CMSG_SPACE(sizeof(int))];
-    struct cmsghdr align;
-  } control[UNDERLAY_MESSAGES];
-  unsigned want = plane->slots - filled < UNDERLAY_MESSAGES ? plane->slots - filled : UNDERLAY_MESSAGES;
-  for (unsigned i = 0; i < want; i++) {
-    /* The datagram starts where its inner IP packet comes to lie 16-aligned. */
-    vectors[i].iov_base = plane->arena + (size_t)(filled + i) * SLOT_BYTES + SLOT_HEADROOM - ENCAP_BYTES;
-    vectors[i].iov_len = 65535;
-    messages[i].msg_hdr = (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &vectors[i],
-                                          .msg_iovlen = 1, .msg_control = &control[i], .msg_controllen = sizeof control[i]};
-  }
-  int count = want ? recvmmsg(plane->ports[PORT_UNDERLAY], messages, want, MSG_DONTWAIT, NULL) : 0;
-  for (int i = 0; i < count; i++) {
-    int32_t *descriptor = plane->rx + (filled + (unsigned)i) * RX_WORDS;
-    descriptor[RX_PORT] = PORT_UNDERLAY;
-    descriptor[RX_OFFSET] = (int32_t)((uint8_t *)vectors[i].iov_base - plane->arena);
-    descriptor[RX_LENGTH] = (int32_t)messages[i].msg_len;
-    descriptor[RX_SEGMENT] = descriptor[RX_TOS] = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&messages[i].msg_hdr); c; c = CMSG_NXTHDR(&messages[i].msg_hdr, c)) {
-      if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) memcpy(&descriptor[RX_SEGMENT], CMSG_DATA(c), 4);
-      if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) descriptor[RX_TOS] = *CMSG_DATA(c);
-      if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) memcpy(&descriptor[RX_TOS], CMSG_DATA(c), 4);
-    }
-    descriptor[RX_FLAGS] = CSUM_FULL;
-    descriptor[RX_GSO_SIZE] = descriptor[RX_CSUM] = 0;
-    source(descriptor, &from[i]);
-  }
-  return count < 0 ? 0 : (unsigned)count;
-}
-
 /* dataplaneReceive(plane, timeoutMs) -> descriptors filled; 0 after the timeout, a signal, or a ring of the event */
 napi_value dataplane_receive(napi_env env, napi_callback_info info) {
   napi_value argv[2];
@@ -196,18 +125,8 @@ napi_value dataplane_receive(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 2, argv)) return NULL;
   struct dataplane *plane = plane_argument(env, argv[0]);
   if (!plane || !int_argument(env, argv[1], &timeout)) return NULL;
-  struct epoll_event events[64];
-  int ready = epoll_wait(plane->epoll, events, 64, timeout);
-  if (ready < 0 && errno != EINTR) return throw_errno(env, errno, "epoll_wait");
-  unsigned filled = 0;
-  for (int i = 0; i < ready; i++) {
-    int port = (int)events[i].data.u32;
-    eventfd_t rings;
-    if (port == PORT_EVENT) eventfd_read(plane->ports[port], &rings);
-    else if (port == PORT_UNDERLAY) filled += receive_underlay(plane, filled);
-    else filled += receive_tun(plane, port, filled);
-  }
-  return int_result(env, (int32_t)filled);
+  int filled = receive_batch(plane, timeout);
+  return filled < 0 ? throw_errno(env, errno, "epoll_wait") : int_result(env, filled);
 }
 
 /* dataplaneSend(plane, count): sends the first `count` transmit descriptors; what fails is counted in `failures` */

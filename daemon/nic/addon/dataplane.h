@@ -25,8 +25,8 @@ enum {
   MAX_PORTS = 4096,
   MAX_PEERS = 4096,
   MAX_SENDERS = 16,
-  UNDERLAY_MESSAGES = 16, /* recvmmsg batch */
-  PORT_PACKETS = 32,      /* reads from one TUN in one batch */
+  UNDERLAY_MESSAGES = 64, /* of one recvmmsg */
+  PORT_PACKETS = 64,      /* reads from one TUN in one batch */
 };
 
 /* Receive descriptor, in 32-bit words. */
@@ -54,18 +54,34 @@ struct message {
   bool closed; /* its last datagram was shorter: nothing may follow */
 };
 
-/* A TCP or UDP super-packet being put together for one TUN: its vnet header, and at most 128 packets (UDP_MAX_SEGMENTS). */
-enum { AGGREGATES = 16, AGGREGATE_VECTORS = 129 };
-struct aggregate {
+/* What coalescing knows of a packet. */
+struct candidate {
+  uint8_t *ip;
+  unsigned length, l4, l4_header, payload;
   int port;
-  uint8_t *first; /* the IP header of the first packet: the header of the whole */
-  unsigned l4, l4_header, payload, gso_size, vector_count, count;
+  uint8_t protocol;
+  bool v6, partial; /* partial: its checksum is left for whoever puts it on a wire */
+};
+
+/* A TCP or UDP super-packet being put together for one TUN: at most 128 packets (UDP_MAX_SEGMENTS). */
+enum { AGGREGATES = 16, AGGREGATE_VECTORS = 128 };
+struct aggregate {
+  struct candidate first; /* its headers become those of the whole */
+  unsigned count, payload, vector_count; /* count 0: flushed */
   uint32_t next_seq;
   uint16_t first_id;
-  uint8_t protocol;
-  bool v6, closed, udp_offload;
-  struct virtio_net_hdr vnet;
+  bool closed;
   struct iovec vectors[AGGREGATE_VECTORS];
+};
+
+/* What one message from the underlay socket is received into, beside its slot. */
+struct inbox {
+  struct iovec vector;
+  struct sockaddr_in6 from; /* or a sockaddr_in */
+  union {
+    char bytes[2 * CMSG_SPACE(sizeof(int))];
+    struct cmsghdr align;
+  } control;
 };
 
 struct dataplane {
@@ -75,6 +91,9 @@ struct dataplane {
   unsigned slots, tx_capacity;
   int ports[MAX_PORTS]; /* descriptor, or -1 */
   bool uso[MAX_PORTS];  /* whether the device takes UDP super-packets */
+  struct inbox *inboxes;
+  struct mmsghdr *incoming;
+  unsigned underlay_messages; /* how many the next recvmmsg asks for */
   int senders[MAX_SENDERS];
   unsigned sender_count;
   struct peer *peers;
@@ -92,6 +111,10 @@ uint16_t fold(uint64_t sum);
 /* The pseudo-header's sum for the IP packet at `ip`, its transport part `length` bytes long. */
 uint64_t sum_pseudo(const uint8_t *ip, uint8_t protocol, uint32_t length);
 
+/* receive.c: from TUNs and peers */
+void messages_prepare(struct dataplane *plane);
+/* Descriptors filled; 0 after the timeout, a signal, or a ring of the event; -1 and errno where waiting fails. */
+int receive_batch(struct dataplane *plane, int timeout_ms);
 /* transmit.c: towards peers */
 void message_add(struct dataplane *plane, const int32_t *descriptor);
 void message_vector(struct message *message, void *bytes, size_t length);
@@ -102,7 +125,6 @@ void segment(struct dataplane *plane, const int32_t *descriptor);
 /* coalesce.c: towards TUNs */
 void coalesce(struct dataplane *plane, const int32_t *descriptor);
 void aggregates_flush(struct dataplane *plane);
-void deliver(struct dataplane *plane, int port, const struct virtio_net_hdr *vnet, struct iovec *vectors, unsigned count);
 
 static inline uint16_t load16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
 static inline uint32_t load32(const uint8_t *at) { return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]; }
