@@ -14,8 +14,8 @@ export interface PodIdentity {
 /** The specification's, for container ids and network names; 200 characters, because they become file names. */
 export const IDENTIFIER = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}$/
 
-/** What the kernel takes for an interface name: up to 15 bytes, no '/', ':' or white space. */
-const INTERFACE_NAME = /^[^/:\s]+$/
+/** What the kernel takes for an interface name: up to 15 bytes, no '/', ':' or white space; and nothing that garbles a log. */
+const INTERFACE_NAME = /^[^/:\s\p{Cc}]+$/u
 const INTERFACE_NAME_BYTES_MAX = 15
 
 /** As node:http gives them: names in lower case. */

@@ -14,6 +14,7 @@ import { ANSWER_BYTES, answer, isAnswered } from '../../packet/path/answer.ts'
 import {
   DROP_BAD_OFFLOAD,
   DROP_DEVICE_REFUSED,
+  DROP_MALFORMED_VXLAN,
   DROP_PEER_UNREACHABLE,
   DROP_SOCKET_FULL,
   DROP_UNDERLAY_TOO_BIG,
@@ -173,6 +174,8 @@ export class Batch {
     const outerTos = rx[at + d.RX_TOS]!
     const peer = this.#tables.peers.lookup(rx[a]!, rx[a + 1]!, rx[a + 2]!, rx[a + 3]!)
     const start = rx[at + d.RX_OFFSET]!
+    // An empty datagram holds no packet, but somebody sent it.
+    if (rx[at + d.RX_LENGTH] === 0) this.#counters[COUNT_DROPS + DROP_MALFORMED_VXLAN]!++
     while (progress[AT_BYTES]! < rx[at + d.RX_LENGTH]!) {
       const length = bytesAtHand(this.#memory)
       this.#enter(FROM_PEER, length)
@@ -225,12 +228,11 @@ export class Batch {
     const { view, at } = this.#packet
     const frame = at - ethernet.HEADER_LEN
     const peer = indexOf(origin)
-    this.#learned.learnMac(
-      this.#tables.peers,
-      peer,
-      ethernet.srcAddrHigh(view, frame),
-      ethernet.srcAddrLow(view, frame),
-    )
+    const { peers } = this.#tables
+    // A polder's MAC follows from its range: one that asks is somebody else with its address.
+    if (peers.isForeign(peer)) {
+      this.#learned.learnMac(peers, peer, ethernet.srcAddrHigh(view, frame), ethernet.srcAddrLow(view, frame))
+    }
     const made = this.#made
     made.at = this.#reserve(NEIGHBOUR_ANSWER_BYTES, 1)
     answerNeighbour(this.#packet, this.#tables, made)

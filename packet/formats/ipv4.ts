@@ -22,6 +22,8 @@
  */
 import * as checksum from './checksum.ts'
 
+const TOTAL_LENGTH_MAX = 0xffff
+
 const VERSION_IHL = 0
 const TYPE_OF_SERVICE = 1
 const TOTAL_LENGTH = 2
@@ -46,7 +48,9 @@ export function check(view: DataView, at: number, end: number): boolean {
   if (end - at < HEADER_LEN || view.getUint8(at + VERSION_IHL) >> 4 !== 4) return false
   const header = headerLength(view, at)
   const total = totalLength(view, at)
-  return header >= HEADER_LEN && header <= total && total <= end - at
+  if (header < HEADER_LEN || header > total || total > end - at) return false
+  // A fragment that ends behind the largest packet there can be, from which some reassembly wrote out of bounds.
+  return fragmentOffset(view, at) * 8 + total <= TOTAL_LENGTH_MAX
 }
 
 export function headerLength(view: DataView, at: number): number {

@@ -123,7 +123,7 @@ export function upperLayer(): UpperLayer {
 
 /**
  * Walks from the header at `at` (checked) to the upper layer, never beyond `end` (at + totalLength()). False where the
- * chain is broken: cut off, more than MAX_EXTENSION_HEADERS, two fragment headers, hop-by-hop options not in the first
+ * chain is broken: cut off, more than MAX_EXTENSION_HEADERS, two fragment headers, a fragment beyond 65,535 bytes, hop-by-hop options not in the first
  * place, or a routing header that has segments left. Such a packet's destination is not its final one, so neither its
  * checksum nor any rule about its destination can be judged (RFC 8200 section 8.1, RFC 5095).
  */
@@ -142,6 +142,8 @@ export function walk(view: DataView, at: number, end: number, out: UpperLayer): 
       out.fragmentAt = offset
       out.fragmentOffset = view.getUint16(offset + FRAGMENT_OFFSET) >> 3
       out.moreFragments = (view.getUint16(offset + FRAGMENT_OFFSET) & 1) !== 0
+      // It would end behind the largest packet there can be (section 4.5).
+      if (out.fragmentOffset * 8 + end - offset - FRAGMENT_HEADER_LEN > 0xffff) return false
     }
     const length = extensionLength(view, offset, next)
     if (length > end - offset) return false

@@ -4,9 +4,10 @@
  */
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
-import { DROP_NO_ROUTE, DROP_TTL_EXPIRED } from './drop-reason.ts'
+import { DROP_BAD_OFFLOAD, DROP_NO_ROUTE, DROP_TTL_EXPIRED } from './drop-reason.ts'
 import { guardHost } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
+import { contradictsOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
@@ -15,6 +16,7 @@ import { DIRECT, DROP, drop, kindOf, TO_HOST, type Verdict } from './verdict.ts'
 export function fromHost(packet: Packet, tables: Tables): Verdict {
   const malformed = parse(packet)
   if (malformed !== 0) return drop(malformed)
+  if (contradictsOffload(packet)) return drop(DROP_BAD_OFFLOAD)
 
   const refused = guardHost(packet, tables)
   if (refused !== 0) return drop(refused)

@@ -4,9 +4,10 @@
  */
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
-import { DROP_TTL_EXPIRED } from './drop-reason.ts'
+import { DROP_BAD_OFFLOAD, DROP_TTL_EXPIRED } from './drop-reason.ts'
 import { guardPod } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
+import { contradictsOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
@@ -16,6 +17,7 @@ import { DROP, drop, kindOf, type Verdict } from './verdict.ts'
 export function fromPod(packet: Packet, port: number, tables: Tables): Verdict {
   const malformed = parse(packet)
   if (malformed !== 0) return drop(malformed)
+  if (contradictsOffload(packet)) return drop(DROP_BAD_OFFLOAD)
 
   const refused = guardPod(packet, port, tables)
   if (refused !== 0) return drop(refused)

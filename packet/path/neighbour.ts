@@ -40,10 +40,10 @@ function asksByArp({ view, at, end }: Packet, { gateway4 }: Tables): boolean {
 
 function asksBySolicitation({ view, at, end }: Packet, { gateway6 }: Tables): boolean {
   const message = at + ipv6.HEADER_LEN
-  if (gateway6 === undefined || end - message < SOLICITATION_BYTES || !ipv6.check(view, at, end)) return false
+  if (gateway6 === undefined || !ipv6.check(view, at, end)) return false
   if (ipv6.nextHeader(view, at) !== PROTOCOL_ICMPV6 || ipv6.hopLimit(view, at) !== NEIGHBOUR_HOP_LIMIT) return false
-  if (icmpv6.type(view, message) !== icmpv6.TYPE_NEIGHBOR_SOLICITATION) return false
   const length = ipv6.payloadLength(view, at)
+  if (length < SOLICITATION_BYTES || icmpv6.type(view, message) !== icmpv6.TYPE_NEIGHBOR_SOLICITATION) return false
   const pseudoHeader = ipv6.pseudoHeader(view, at, PROTOCOL_ICMPV6, length)
   if (!icmpv6.verifyChecksum(view, message, message + length, pseudoHeader)) return false
   // From the unspecified address somebody asks whether the address is still free: it is ours, but nobody to tell.

@@ -116,13 +116,18 @@ function read6(bytes: Uint8Array): Read | undefined {
   )
   return {
     family: 6,
-    src: src!,
-    dst: dst!,
+    src: inIpv6(src!),
+    dst: inIpv6(dst!),
     ttl: fields.hopLimit,
     ecn: fields.trafficClass & 3,
     bytes: end,
     mayFragment: false,
   }
+}
+
+/** A mapped address is written as the IPv4 address that it stands for elsewhere; in an IPv6 header it is none. */
+function inIpv6(text: string): string {
+  return text.includes(':') ? text : `::ffff:${text}`
 }
 
 function transportIsWhole(
