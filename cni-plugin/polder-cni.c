@@ -8,12 +8,13 @@
  * On its own it knows three things: VERSION (needs no polderd); that a restarting polderd is worth waiting for, and
  * what to say where it does not come: try again later (code 11), and to STATUS that pods have no network now (code 51);
  * and that a DEL must not fail for want of a polderd: it leaves an empty file CONTAINERID@IFNAME in the spool folder,
- * which polderd acts on when it starts ('@' can be in neither name).
+ * which polderd acts on when it starts, and looks for now and then ('@' can be in neither name).
  *
  * It speaks HTTP/1.0, whose answers are never chunked and end with the connection. It starts no process, allocates
  * nothing, and writes nothing but the answer to stdout. Specification: CNI 0.3.1 to 1.1.0.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -50,8 +51,22 @@ enum {
   IF_NAME_BYTES_MAX = 15,
   WAIT_MS = 5000,
   WAIT_STEP_MS = 20,
-  ANSWER_TIMEOUT_S = 60,
 };
+
+/* A test compiles it with less of these two. */
+#ifndef ANSWER_TIMEOUT_S
+#define ANSWER_TIMEOUT_S 60
+#endif
+/* One for each pod that a node can have; a runtime that tries in vain makes ever more. */
+#ifndef SPOOL_FILES_MAX
+#define SPOOL_FILES_MAX 65536
+#endif
+#define TEXT_OF(number) #number
+#define TEXT(macro) TEXT_OF(macro)
+
+/* What exchange() returns besides an HTTP status. */
+#define STOPPED 0
+#define TOOK_TOO_LONG -1
 
 static char config[BODY_BYTES_MAX + 1];
 static size_t config_length;
@@ -237,16 +252,18 @@ static int send_all(int fd, const char *data, size_t length) {
 }
 
 /*
- * One exchange on `fd`, which it closes. Returns the HTTP status and leaves the body in *body, or 0 where polderd
+ * One exchange on `fd`, which it closes. Returns the HTTP status and leaves the body in *body, or says that polderd
  * stopped, or took too long, before all of its answer was here.
  */
 static int exchange(int fd, const char *head, size_t head_length, const char **body) {
   /* An answer may come although not all was taken: polderd refuses what is too large without reading it. */
   if (send_all(fd, head, head_length)) send_all(fd, config, config_length);
   answer_length = 0;
+  int without_answer = STOPPED;
   for (;;) {
     ssize_t got = recv(fd, answer + answer_length, sizeof answer - 1 - answer_length, 0);
     if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) without_answer = TOOK_TOO_LONG;
     if (got <= 0) break;
     answer_length += (size_t)got;
   }
@@ -254,12 +271,12 @@ static int exchange(int fd, const char *head, size_t head_length, const char **b
   answer[answer_length] = 0;
   int status = 0;
   char *end = strstr(answer, "\r\n\r\n");
-  if (!end || sscanf(answer, "HTTP/1.%*1[01] %3d", &status) != 1) return 0;
+  if (!end || sscanf(answer, "HTTP/1.%*1[01] %3d", &status) != 1) return without_answer;
   *end = 0;
   *body = end + 4;
   const char *announced = strcasestr(answer, "\r\nContent-Length:");
   size_t body_length = answer_length - (size_t)(*body - answer);
-  if (announced && strtoul(announced + 17, NULL, 10) != body_length) return 0;
+  if (announced && strtoul(announced + 17, NULL, 10) != body_length) return without_answer;
   return status;
 }
 
@@ -278,6 +295,23 @@ static void check_names(const char *container_id, const char *if_name) {
          "1 to 15 characters, without / : and white space");
 }
 
+/* Why a DEL cannot be kept; the runtime tries again. */
+__attribute__((noreturn)) static void fail_to_spool(const char *path) {
+  char message[160], details[sizeof spool_path + 512];
+  snprintf(message, sizeof message, "polderd does not answer, and the DEL cannot be kept for it: %s", strerror(errno));
+  snprintf(details, sizeof details, "%s: start polderd, or see 'df', 'df -i' and 'mount'", path);
+  fail(TRY_AGAIN_LATER, message, details);
+}
+
+static unsigned count_entries(int folder) {
+  static char buffer[1 << 15] __attribute__((aligned(16)));
+  unsigned count = 0;
+  ssize_t got;
+  while ((got = getdents64(folder, buffer, sizeof buffer)) > 0)
+    for (ssize_t at = 0; at < got; at += ((struct dirent64 *)(buffer + at))->d_reclen) count++;
+  return count - 2; /* . and .. */
+}
+
 /* An empty file: created in one step, so that it is either there or not. It need not survive a power cut, for no
  * attachment does. */
 static void spool(char *path, size_t size) {
@@ -290,9 +324,14 @@ static void spool(char *path, size_t size) {
   }
   mkdir(spool_path, 0700);
   snprintf(path, size, "%s/%s@%s", spool_path, container_id, if_name);
+  int folder = open(spool_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) fail_to_spool(spool_path);
+  if (access(path, F_OK) != 0 && count_entries(folder) >= SPOOL_FILES_MAX)
+    fail(TRY_AGAIN_LATER, "polderd does not answer, and as many DELs are kept for it as there may be: start it", spool_path);
   int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) fail(TRY_AGAIN_LATER, "polderd does not answer, and the DEL cannot be kept for it", path);
+  if (fd < 0) fail_to_spool(path);
   close(fd);
+  close(folder);
 }
 
 static int deliver(int status, const char *body) {
@@ -309,7 +348,7 @@ static int is_answer(int status) { return status == 200 || status == 500; }
 static int delete_attachment(const char *head, size_t head_length) {
   const char *body;
   int fd = connect_daemon();
-  int status = fd < 0 ? 0 : exchange(fd, head, head_length, &body);
+  int status = fd < 0 ? STOPPED : exchange(fd, head, head_length, &body);
   if (is_answer(status)) return deliver(status, body);
   char path[sizeof spool_path + CONTAINER_ID_BYTES_MAX + IF_NAME_BYTES_MAX + 8];
   spool(path, sizeof path);
@@ -351,7 +390,9 @@ int main(void) {
   if (fd < 0) fail_without_daemon(command);
   const char *body;
   int status = exchange(fd, head, head_length, &body);
-  if (status == 0) fail(TRY_AGAIN_LATER, "polderd stopped before it answered", socket_path);
+  if (status == STOPPED) fail(TRY_AGAIN_LATER, "polderd stopped before it answered", socket_path);
+  if (status == TOOK_TOO_LONG)
+    fail(TRY_AGAIN_LATER, "polderd did not answer within " TEXT(ANSWER_TIMEOUT_S) " s: see its log", socket_path);
   if (!is_answer(status)) fail(IO_FAILURE, "polderd's socket gave an answer that is not CNI", body);
   return deliver(status, body);
 }

@@ -35,8 +35,8 @@ export interface Polderd {
 /** Resolves when the node is ready: packets flow, the API answers, the container runtime finds the plugin. */
 export async function startPolderd(config: Config, log: Logger): Promise<Polderd> {
   const startedAt = new Date().toISOString()
-  prepareFolder('stateDir', config.stateDir)
-  prepareFolder('clusterFolder', config.clusterFolder)
+  prepareFolder('stateDir', config.stateDir, log)
+  prepareFolder('clusterFolder', config.clusterFolder, log)
   const node = await joinCluster(config, log)
   const { own, underlay, store, ipam, peers } = node
   const { dataPlane, offloads } = await startDataPath(config, node, log)

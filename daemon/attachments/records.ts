@@ -14,7 +14,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs'
 import { readdir, stat, unlink } from 'node:fs/promises'
 import { isIP } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { notWritten, removeAbandoned, replaceUntilReboot } from '../files/atomic-file.ts'
@@ -59,7 +59,11 @@ export class AttachmentRecords {
     this.#bootFile = join(stateDir, 'boot-id')
     this.#bootId = bootId
     this.#log = log
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
+    try {
+      mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
+    } catch (error) {
+      throw notWritten(this.#folder, error)
+    }
   }
 
   /** Everything of this boot; what is of an earlier one is cleared away. */
@@ -120,7 +124,7 @@ export class AttachmentRecords {
       )
       if (Date.now() - releasedAtMs >= COOL_DOWN_MS) await unlink(path)
     }
-    await removeAbandoned(this.#folder)
+    for (const folder of [this.#folder, dirname(this.#bootFile)]) await removeAbandoned(folder)
   }
 
   #pathOf(attachment: Attachment): string {

@@ -2,28 +2,44 @@
  * The folders that polderd writes to, made and tried before anything else is touched: a wrong path, a read-only or full
  * disk is an error that names the path and its setting, not a surprise in the middle of work.
  */
-import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { Logger } from 'pino'
 import { PolderError } from '../errors.ts'
 
-/** Makes the folder where it is missing, and writes a file into it to see that this works. */
-export function prepareFolder(setting: string, path: string): void {
+/** What a disk answers that was good enough before. */
+const DISK_ERRORS = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'])
+
+/**
+ * Makes the folder where it is missing, and writes a file into it to see that this works. Where polderd has been before, a
+ * disk that is full or read-only now is a word in the log: what is there can be read, and pods keep their network.
+ */
+export function prepareFolder(setting: string, path: string, log: Logger): void {
   try {
     make(path)
-    const probe = join(path, `.probe-${process.pid}`)
+    // Always the same, so that those who were killed here leave one; nobody minds who writes and removes it.
+    const probe = join(path, '.probe')
     try {
       writeFileSync(probe, 'polder')
     } finally {
       rmSync(probe, { force: true })
     }
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
+    const { code = '', message } = error as NodeJS.ErrnoException
+    if (DISK_ERRORS.has(code) && isInUse(path)) {
+      log.error({ path, err: error }, 'polderd cannot write here: no pod can be attached until that is mended')
+      return
+    }
     throw new PolderError(
       'bad-folder',
-      `polderd cannot write to ${path}: ${code ?? message}`,
+      `polderd cannot write to ${path}: ${code || message}`,
       `Mend that, or set ${setting} to a folder on a disk with room that root may write to.`,
     )
   }
+}
+
+function isInUse(path: string): boolean {
+  return (statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false) && readdirSync(path).length > 0
 }
 
 /** Step by step: Node's recursive mkdir never ends where the kernel answers ENOENT for a parent that exists (/proc). */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { prepareFolder } from '../../daemon/config/folders.ts'
+import { silentLog } from '../support/log.ts'
 
 let folder: string
 
@@ -15,8 +16,8 @@ afterEach(() => rmSync(folder, { recursive: true }))
 
 it('makes what is missing, and leaves nothing else', () => {
   const path = join(folder, 'a/b/c')
-  prepareFolder('stateDir', path)
-  prepareFolder('stateDir', path)
+  prepareFolder('stateDir', path, silentLog())
+  prepareFolder('stateDir', path, silentLog())
   expect(existsSync(path)).toBe(true)
 })
 
@@ -26,7 +27,7 @@ it.each([
   ['a place where nothing can be made', () => '/proc/nope/state', 'ENOENT'],
 ])('%s is an error that says so', (_, path, code) => {
   writeFileSync(join(folder, 'file'), '')
-  expect(() => prepareFolder('stateDir', path())).toThrow(
+  expect(() => prepareFolder('stateDir', path(), silentLog())).toThrow(
     expect.objectContaining({
       code: 'bad-folder',
       message: expect.stringContaining(code),
