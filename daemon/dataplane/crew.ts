@@ -53,7 +53,7 @@ export class Crew {
   constructor(options: CrewOptions) {
     this.#options = options
     this.#log = options.log
-    this.#watch = new Watch(options.start.control, () => {
+    this.#watch = new Watch(options.start.control, options.start.memory.progress, () => {
       this.#log.error('the data-path worker hangs: it is ended')
       void this.#onDuty?.terminate()
     })

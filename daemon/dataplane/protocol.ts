@@ -19,6 +19,8 @@ export const BREATH = 3
 export const ON_DUTY = 4
 /** Its thread, as the kernel numbers it; 0 where there is none at work. */
 export const THREAD = 5
+/** 1 where the next batch has to wake the one who watches for hangs (watch.ts). */
+export const WATCH_SLEEPS = 6
 export const CONTROL_WORDS = 8
 
 // Counters, as doubles: packets and bytes for each entrance, then packets for each drop reason, then answers.

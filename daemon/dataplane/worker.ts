@@ -29,6 +29,7 @@ import {
   ON_DUTY,
   STOP,
   THREAD,
+  WATCH_SLEEPS,
   type WorkerStart,
   type WorkerState,
 } from './protocol.ts'
@@ -63,11 +64,17 @@ function breathe(start: WorkerStart, first: WorkerState): void {
     const received = dataplaneReceive(plane, IDLE_MS)
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
+    if (Atomics.load(control, WATCH_SLEEPS) === 1) wakeWatch(control)
     batch.begin(received)
     const state = Atomics.load(control, GENERATION) === generation ? undefined : newestState()
     if (state !== undefined) generation = adopt(plane, batch, state, ports, control)
     batch.run(performance.now())
   }
+}
+
+function wakeWatch(control: Int32Array): void {
+  Atomics.store(control, WATCH_SLEEPS, 0)
+  Atomics.notify(control, WATCH_SLEEPS)
 }
 
 function newestState(): WorkerState | undefined {

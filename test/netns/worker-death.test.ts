@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { Counters } from '../../daemon/api/types.ts'
 import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
-import { until } from '../support/netns.ts'
+import { Netns, until } from '../support/netns.ts'
 import type { Seen } from '../support/numbered-udp.ts'
 import { LINKTYPE_RAW, readPcap } from '../support/pcap.ts'
 import { transfer } from '../support/transfer-run.ts'
@@ -131,4 +131,33 @@ it(`a transfer goes on while the worker dies ${KILLS} times`, async () => {
   expect(client.received).toBe(server.sent)
   expect(server.receivedBytes + client.receivedBytes).toBe(2 * TRANSFER_BYTES)
   expect(deaths() - before).toBe(KILLS)
+})
+
+it('a pod is added while the worker hangs, and reaches the others', async () => {
+  const before = deaths()
+  const netns = await Netns.create('c')
+  const numbers = numbered(a, b, '500=poison-loops')
+  await until(() => deaths() > before, 20_000)
+  await node.cni('ADD', netns.name, netns.path)
+  expect((await netns.attempt('ping', '-c1', '-W5', b.v4)).code).toBe(0)
+  expect(await numbers).toMatchObject({ received: COUNT, lost: [] })
+  await node.cni('DEL', netns.name, netns.path)
+  await netns[Symbol.asyncDispose]()
+})
+
+it('a worker is not blamed for a busy main thread, a stopped process or a full machine', async () => {
+  const before = deaths()
+  const hogs = Array.from({ length: 3 }, () => a.netns.spawn(process.execPath, '-e', 'for (;;);'))
+  const done = transfer(b.netns, b.v4, a.netns, 30_000_000)
+  for (let i = 0; i < 4; i++) {
+    process.kill(node.pid, 'SIGUSR2')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    process.kill(node.pid, 'SIGSTOP')
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    process.kill(node.pid, 'SIGCONT')
+  }
+  const [server] = await done
+  for (const hog of hogs) await hog.end()
+  expect(server.receivedBytes).toBe(30_000_000)
+  expect(deaths()).toBe(before)
 })

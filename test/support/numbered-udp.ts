@@ -1,7 +1,7 @@
 /**
  * Numbered datagrams, as a program of its own. The sender sends so many at an even rate; each is its number and 60
- * bytes more. After the numbers named it sends a datagram with that text alone. The receiver prints, as JSON, what it saw, a
- * second after the last number or as long after the last datagram.
+ * bytes more. After the numbers named it sends a datagram with that text alone. The receiver prints, as JSON, what it saw,
+ * once it has all numbers or none came for ten seconds.
  *
  *   node numbered-udp.ts receive ADDRESS PORT COUNT
  *   node numbered-udp.ts send ADDRESS PORT COUNT PER_SECOND [NUMBER=TEXT]...
@@ -9,7 +9,9 @@
 import dgram from 'node:dgram'
 
 const DATAGRAM_BYTES = 64
-const QUIET_MS = 1000
+/** How long the receiver waits for the next one, and for doubles once it has them all. */
+const PATIENCE_MS = 10_000
+const DOUBLES_MS = 200
 
 export interface Seen {
   received: number
@@ -37,8 +39,8 @@ function receive(): void {
     socket.close()
   }
   socket.on('message', (datagram) => {
-    quiet ??= setTimeout(finish, QUIET_MS)
-    quiet.refresh()
+    clearTimeout(quiet)
+    quiet = setTimeout(finish, PATIENCE_MS)
     if (datagram.length !== DATAGRAM_BYTES) {
       result.texts.push(datagram.toString('latin1'))
       return
@@ -53,6 +55,9 @@ function receive(): void {
     if (seen[number]! > 0) result.doubled++
     else result.received++
     seen[number] = 1
+    if (result.received < seen.length) return
+    clearTimeout(quiet)
+    quiet = setTimeout(finish, DOUBLES_MS)
   })
   socket.bind(Number(port), address, () => console.error('listening'))
 }

@@ -5,6 +5,8 @@
  *   poison-throw         an exception, each time
  *   poison-loops         an endless loop, each time
  *   poison-once-NNNN     an exception at the first try only; a file in TEST_POLDER_POISON tells the tries apart
+ *
+ * SIGUSR2 keeps the main thread busy for half a second.
  */
 import { writeFileSync } from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
@@ -15,7 +17,12 @@ const DASH = '-'.charCodeAt(0)
 const once = /^poison-once-\d{4}$/
 const { set } = Packet.prototype
 
-if (!isMainThread) {
+if (isMainThread) {
+  process.on('SIGUSR2', () => {
+    const end = performance.now() + 500
+    while (performance.now() < end);
+  })
+} else {
   Packet.prototype.set = function (at, length) {
     set.call(this, at, length)
     const { bytes, end } = this
