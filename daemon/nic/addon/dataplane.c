@@ -55,7 +55,7 @@ napi_value dataplane_create(napi_env env, napi_callback_info info) {
   plane->headers = malloc(HEADER_POOL);
   plane->inboxes = calloc(slots, sizeof *plane->inboxes);
   plane->incoming = calloc(slots, sizeof *plane->incoming);
-  messages_prepare(plane);
+  receive_prepare(plane);
   memcpy(plane->senders, senders, sender_count * 4);
   plane->sender_count = sender_count;
   for (int i = 0; i < MAX_PORTS; i++) plane->ports[i] = -1;

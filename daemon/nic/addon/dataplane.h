@@ -94,6 +94,7 @@ struct dataplane {
   struct inbox *inboxes;
   struct mmsghdr *incoming;
   unsigned underlay_messages; /* how many the next recvmmsg asks for */
+  uint64_t linger_pause_ns, no_linger_until_ns;
   int senders[MAX_SENDERS];
   unsigned sender_count;
   struct peer *peers;
@@ -112,7 +113,7 @@ uint16_t fold(uint64_t sum);
 uint64_t sum_pseudo(const uint8_t *ip, uint8_t protocol, uint32_t length);
 
 /* receive.c: from TUNs and peers */
-void messages_prepare(struct dataplane *plane);
+void receive_prepare(struct dataplane *plane);
 /* Descriptors filled; 0 after the timeout, a signal, or a ring of the event; -1 and errno where waiting fails. */
 int receive_batch(struct dataplane *plane, int timeout_ms);
 /* transmit.c: towards peers */
