@@ -18,6 +18,9 @@ import { Peers } from './control/peers.ts'
 import type { DirectRoute, OwnNode } from './control/surroundings.ts'
 import { chooseUnderlay, openUnderlaySockets, podMtusOf, type Underlay } from './control/underlay.ts'
 import { DataPlane } from './dataplane/dataplane.ts'
+import type { FdStore } from './handover/fd-store.ts'
+import { openFdStore } from './handover/open.ts'
+import { passedDescriptors, Systemd } from './handover/systemd.ts'
 import { Host } from './host/host.ts'
 import { openHostDevice } from './host/host-device.ts'
 import { Ipam } from './ipam/ipam.ts'
@@ -39,27 +42,22 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   prepareFolder('clusterFolder', config.clusterFolder, log)
   const node = await joinCluster(config, log)
   const { own, underlay, store, ipam, peers } = node
-  const { dataPlane, offloads } = await startDataPath(config, node, log)
+  const systemd = Systemd.from(process.env)
+  const fdStore = openFdStore(config, systemd, passedDescriptors(process.env), log)
+  const dataPath = await startDataPath(config, node, fdStore, log)
+  const { dataPlane } = dataPath
 
   // Pods come and go.
-  const attachments = new NodeAttachments({
-    stateDir: config.stateDir,
-    bootId: readBootId(),
-    ipam,
-    ports: dataPlane,
-    mtuBytes: own.mtuBytes,
-    log,
-  })
-  await attachments.restore()
+  const attachments = await restorePods(config, node, dataPath, log)
+  // What waited in queues since the last polderd finds its pods.
+  dataPlane.release()
   const spool = new Spool({ folder: `${config.stateDir}/spool`, attachments, log })
   const runner = config.runner ? await loadRunner({ config, own, store, attachments, log }) : undefined
 
   // The host is as pods need it, and stays so.
   const nodeStatus = new NodeStatusPublisher({ own, underlay, encapsulation: config.encapsulation, store, log })
   const mtuChanged = (): void => tellMtu(own, attachments, peers, nodeStatus)
-  const directRoutes = (): DirectRoute[] => peers.directRoutes
-  const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
-  const host = await Host.start({ config, own, underlay, store, offloads, directRoutes, replaceHost, mtuChanged, log })
+  const host = await startHost(config, node, dataPath, mtuChanged, log)
 
   // We can be talked to, and say so.
   const { gateways } = attachments
@@ -87,6 +85,7 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
     async stop() {
       for (const part of [nodeStatus, runner, api, spool, host, peers]) await part?.stop()
       await attachments.close()
+      fdStore.close()
       await dataPlane.stop()
       await store.close()
     },
@@ -121,18 +120,51 @@ interface ClusterNode {
 async function startDataPath(
   config: Config,
   { own, underlay, ipam, peers }: ClusterNode,
+  fdStore: FdStore,
   log: Logger,
-): Promise<{ dataPlane: DataPlane; offloads: number }> {
+): Promise<DataPath> {
   using netlink = new Netlink()
-  const sockets = openUnderlaySockets(underlay, config.vxlanPort)
+  const sockets = openUnderlaySockets(underlay, config.vxlanPort, fdStore)
   const gateways = ipam.ranges.map(gatewayOf)
-  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs: config.podCIDRs })
+  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs: config.podCIDRs }, fdStore)
   const offloads = probeOffloads(hostFd)
   const poisonFolder = `${config.stateDir}/poison`
   const { surroundings } = peers
   const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings, poisonFolder, log })
   peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
-  return { dataPlane, offloads }
+  return { dataPlane, offloads, fdStore }
+}
+
+interface DataPath {
+  dataPlane: DataPlane
+  offloads: number
+  fdStore: FdStore
+}
+
+/** Every attachment that an earlier polderd left, on its own device. */
+async function restorePods(
+  { stateDir }: Config,
+  { own, ipam }: ClusterNode,
+  { dataPlane: ports, fdStore }: DataPath,
+  log: Logger,
+): Promise<NodeAttachments> {
+  const { mtuBytes } = own
+  const attachments = new NodeAttachments({ stateDir, bootId: readBootId(), ipam, ports, fdStore, mtuBytes, log })
+  await attachments.restore()
+  fdStore.closeLeftovers()
+  return attachments
+}
+
+function startHost(
+  config: Config,
+  { own, underlay, store, peers }: ClusterNode,
+  { dataPlane, offloads, fdStore }: DataPath,
+  mtuChanged: () => void,
+  log: Logger,
+): Promise<Host> {
+  const directRoutes = (): DirectRoute[] => peers.directRoutes
+  const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
+  return Host.start({ config, own, underlay, store, offloads, fdStore, directRoutes, replaceHost, mtuChanged, log })
 }
 
 /** Loaded only where it is wanted: gRPC alone takes 40 MB and half a second. */

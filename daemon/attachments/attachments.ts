@@ -16,8 +16,9 @@ import { closeSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { PodPorts } from '../dataplane/pod-ports.ts'
 import { PolderError } from '../errors.ts'
+import type { FdStore } from '../handover/fd-store.ts'
 import { gatewayOf, type Ipam } from '../ipam/ipam.ts'
-import { closeFd } from '../nic/nic.ts'
+import { closeFd, isTun } from '../nic/nic.ts'
 import type { Attachment, Attachments, AttachRequest, ExpectedAttachment } from './attachment.ts'
 import { adoptDevice, createDevice, type DeviceSpec, deleteDevice, inspectDevice } from './device.ts'
 import { leadsTo, openNetns } from './netns.ts'
@@ -30,6 +31,8 @@ export interface NodeAttachmentsOptions {
   /** Fresh: restore() fills it from the records. */
   ipam: Ipam
   ports: PodPorts
+  /** Where the devices' descriptors outlive polderd. */
+  fdStore: FdStore
   mtuBytes: number
   log: Logger
 }
@@ -50,6 +53,7 @@ export class NodeAttachments implements Attachments {
   readonly #bootId: string
   readonly #ipam: Ipam
   readonly #ports: PodPorts
+  readonly #fdStore: FdStore
   readonly #log: Logger
   readonly #records: AttachmentRecords
   readonly #live = new Map<string, Live>()
@@ -60,12 +64,13 @@ export class NodeAttachments implements Attachments {
   #ready = false
   #sweeper: NodeJS.Timeout | undefined
 
-  constructor({ stateDir, bootId, ipam, ports, mtuBytes, log }: NodeAttachmentsOptions) {
+  constructor({ stateDir, bootId, ipam, ports, fdStore, mtuBytes, log }: NodeAttachmentsOptions) {
     this.gateways = ipam.ranges.map(gatewayOf)
     this.mtuBytes = mtuBytes
     this.#bootId = bootId
     this.#ipam = ipam
     this.#ports = ports
+    this.#fdStore = fdStore
     this.#log = log
     this.#records = new AttachmentRecords(stateDir, bootId, log)
   }
@@ -146,6 +151,8 @@ export class NodeAttachments implements Attachments {
     const fd = await inWords(attachment, () => createDevice(netnsFd, this.#specOf(attachment)))
     undo.defer(() => deleteDevice(netnsFd, attachment.ifName))
     undo.defer(() => closeFd(fd))
+    this.#fdStore.put(descriptorOf(attachment), fd)
+    undo.defer(() => this.#fdStore.remove(descriptorOf(attachment)))
     const port = await this.#ports.addPod(fd, attachment.addresses)
     undo.move()
     this.#live.set(key, { attachment, netnsFd, port })
@@ -157,6 +164,7 @@ export class NodeAttachments implements Attachments {
     const live = this.#live.get(key)
     if (live === undefined) return
     if (live.port !== undefined) {
+      this.#fdStore.remove(descriptorOf(names))
       await this.#ports.removePod(live.port)
       delete live.port
     }
@@ -202,17 +210,21 @@ export class NodeAttachments implements Attachments {
     }
     const live: Live = { attachment, netnsFd }
     try {
-      const fd = adoptDevice(netnsFd, this.#specOf(attachment))
+      const kept = this.#fdStore.claim(descriptorOf(attachment), (fd) => isTun(fd, netnsFd, ifName))
+      const fd = adoptDevice(netnsFd, this.#specOf(attachment), kept)
       if (fd === undefined) {
         this.#log.info({ containerId, ifName, netns }, 'the device of an attachment is gone: attachment released')
         closeSync(netnsFd)
         return this.#release(attachment)
       }
+      if (kept === undefined) this.#fdStore.put(descriptorOf(attachment), fd)
       live.port = await this.#ports.addPod(fd, attachment.addresses).catch((error: unknown) => {
+        this.#fdStore.remove(descriptorOf(attachment))
         closeFd(fd)
         throw error
       })
     } catch (error) {
+      this.#fdStore.remove(descriptorOf(attachment))
       this.#log.error({ containerId, ifName, netns, error }, 'an attachment could not be had back: recreate its pod')
     }
     this.#live.set(keyOf(attachment), live)
@@ -277,6 +289,11 @@ export class NodeAttachments implements Attachments {
 
 function keyOf({ containerId, ifName }: { containerId: string; ifName: string }): string {
   return `${containerId}@${ifName}`
+}
+
+/** What the device's descriptor is kept by. */
+function descriptorOf(names: { containerId: string; ifName: string }): string {
+  return `pod ${keyOf(names)}`
 }
 
 function checkFailed({ containerId, ifName }: { containerId: string; ifName: string }, faults: string[]): PolderError {

@@ -5,8 +5,8 @@
  *   10.244.1.5/32 dev eth0        10.244.1.1 dev eth0 scope link        default via 10.244.1.1 dev eth0
  *
  * and likewise for IPv6. The device is persistent: it outlives polderd and the descriptor returned here, and goes with
- * its namespace or by deleteDevice. A TUN has no MAC address, needs no ARP, and has no carrier while no polderd holds
- * it. All but deleteDevice is synchronous: between the look whether a name is free and the making of it, no other call
+ * its namespace or by deleteDevice. A TUN has no MAC address, needs no ARP, and has no carrier while nobody holds
+ * its descriptor (daemon/handover). All but deleteDevice is synchronous: between the look whether a name is free and the making of it, no other call
  * runs.
  */
 
@@ -78,11 +78,14 @@ export function createDevice(netnsFd: number, spec: DeviceSpec): number {
   return fd
 }
 
-/** Attaches again to a device that an earlier polderd made, and puts back what it lacks. Undefined: it is gone. */
-export function adoptDevice(netnsFd: number, spec: DeviceSpec): number | undefined {
+/**
+ * Attaches again to a device that an earlier polderd made, unless its descriptor was `kept`, and puts back what it lacks.
+ * Undefined: it is gone.
+ */
+export function adoptDevice(netnsFd: number, spec: DeviceSpec, kept?: number): number | undefined {
   using netlink = new Netlink(netnsFd)
   if (netlink.link(spec.ifName)?.kind !== 'tun') return undefined
-  const fd = openTun(netnsFd, spec.ifName)
+  const fd = kept ?? openTun(netnsFd, spec.ifName)
   try {
     configure(netlink, spec)
   } catch (error) {

@@ -25,6 +25,8 @@ export interface Config {
   statusFailsWhenFull: boolean
   /** Turn forwarding on where it is off, or only say so. */
   hostSysctls: 'manage' | 'check'
+  /** Keep descriptors in a process of their own, where there is no systemd to keep them. */
+  keeper: boolean
   socket: string
   stateDir: string
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'

@@ -138,6 +138,12 @@ export const SETTINGS: Settings = {
     meaning:
       'Whether polderd turns on forwarding, which pods need to reach the world (manage), or only says so (check).',
   },
+  keeper: {
+    check: z.boolean({ error: 'must be true or false' }),
+    default: true,
+    meaning:
+      'Start a small process that keeps devices open while polderd restarts, where polderd is no service of systemd with a store for them.',
+  },
   socket: {
     check: absolutePath,
     default: '/run/polder/polderd.sock',

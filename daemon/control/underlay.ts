@@ -7,11 +7,12 @@ import ipaddr from 'ipaddr.js'
 import type { Encapsulation } from '../cluster/objects.ts'
 import type { Config } from '../config/config.ts'
 import { PolderError } from '../errors.ts'
+import type { FdStore } from '../handover/fd-store.ts'
 import type { Address } from '../netlink/address.ts'
 import type { Link } from '../netlink/link.ts'
 import type { Netlink } from '../netlink/netlink.ts'
 import { MAX_SENDERS } from '../nic/descriptors.ts'
-import { closeFd, type NicError, openUnderlay } from '../nic/nic.ts'
+import { closeFd, isUnderlay, type NicError, openUnderlay } from '../nic/nic.ts'
 
 export interface Underlay {
   interface: string
@@ -29,6 +30,8 @@ export interface UnderlaySockets {
 
 /** Outer IP (20 or 40), UDP (8), VXLAN (8) and inner Ethernet (14) around every packet between nodes. */
 const ENVELOPE_BYTES = { 4: 50, 6: 70 } as const
+/** The name that the receiving socket's descriptor is kept by. */
+const DESCRIPTOR = 'underlay'
 /** IPv6 needs 1280 in every pod (RFC 8200, 5). */
 export const MIN_POD_MTU_BYTES = 1280
 
@@ -138,14 +141,20 @@ function list(links: Link[], addresses: Address[]): string {
   return usable.join(', ') || 'none (give an interface that is up an address first)'
 }
 
-/** One socket that receives on the VXLAN port, and several to send from: their ports are the flows' entropy. */
-export function openUnderlaySockets({ address }: Underlay, port: number): UnderlaySockets {
+/**
+ * One socket that receives on the VXLAN port, and several to send from: their ports are the flows' entropy. The one that
+ * receives is an earlier polderd's where that was kept and is bound to the same: what peers sent meanwhile is in it.
+ */
+export function openUnderlaySockets({ address }: Underlay, port: number, fdStore: FdStore): UnderlaySockets {
   const bytes = Uint8Array.from(ipaddr.parse(address).toByteArray())
   const opened: number[] = []
   try {
-    opened.push(openUnderlay(bytes, port, 1))
+    const kept = fdStore.claim(DESCRIPTOR, (fd) => isUnderlay(fd, bytes, port))
+    opened.push(kept ?? openUnderlay(bytes, port, 1))
+    if (kept === undefined) fdStore.put(DESCRIPTOR, opened[0]!)
     for (let i = 0; i < MAX_SENDERS; i++) opened.push(openUnderlay(bytes, 0, 0))
   } catch (error) {
+    fdStore.remove(DESCRIPTOR)
     for (const fd of opened) closeFd(fd)
     throw (error as NicError).code === 'EADDRINUSE' ? portTaken(address, port) : error
   }

@@ -10,7 +10,7 @@ import { buildTables, type NetworkState } from '../../packet/tables/tables.ts'
 import type { Counters } from '../api/types.ts'
 import { PolderError } from '../errors.ts'
 import { MAX_PORTS, PORT_FIRST_POD, PORT_HOST } from '../nic/descriptors.ts'
-import { closeFd, openEvent } from '../nic/nic.ts'
+import { closeFd, openEvent, signalEvent } from '../nic/nic.ts'
 import { createBatchMemory } from './batch-memory.ts'
 import { Crew } from './crew.ts'
 import type { PodPorts } from './pod-ports.ts'
@@ -24,6 +24,8 @@ import {
   COUNTER_SLOTS,
   ENTRANCES,
   GENERATION,
+  HELD,
+  HOLD,
   type WorkerState,
 } from './protocol.ts'
 
@@ -52,6 +54,7 @@ export class DataPlane implements PodPorts {
   #states: WorkerState[] = []
   #hostFd: number
   #surroundings: Surroundings
+  #holds = 0
 
   private constructor(options: DataPlaneOptions) {
     const { hostFd, underlayFd, senderFds, surroundings, poisonFolder, log } = options
@@ -67,9 +70,13 @@ export class DataPlane implements PodPorts {
     })
   }
 
-  /** Resolves once packets flow. The descriptors belong to the data plane from then on. */
+  /**
+   * Resolves once the worker has what it works by. It is held: packets flow after release(), when every pod is known, so
+   * that none that waited is refused. The descriptors belong to the data plane from then on.
+   */
   static async start(options: DataPlaneOptions): Promise<DataPlane> {
     const plane = new DataPlane(options)
+    Atomics.store(plane.#control, HOLD, ++plane.#holds)
     const { generation } = plane.#nextState()
     // Later deaths are made good; a worker that cannot even start would die for ever.
     await plane.#crew
@@ -102,6 +109,20 @@ export class DataPlane implements PodPorts {
     this.#pods.delete(port)
     await this.#publish()
     closeFd(pod.fd)
+  }
+
+  /** Packets flow. */
+  release(): void {
+    Atomics.store(this.#control, HOLD, 0)
+    Atomics.notify(this.#control, HOLD)
+  }
+
+  /** Resolves once all that was taken in is sent and no packet is taken in any more: they wait in their queues. */
+  async hold(): Promise<void> {
+    const hold = ++this.#holds
+    Atomics.store(this.#control, HOLD, hold)
+    signalEvent(this.#eventFd)
+    await this.#reached(HELD, hold)
   }
 
   /** The host's device was made anew: packets go through this descriptor from now on. */
@@ -164,11 +185,16 @@ export class DataPlane implements PodPorts {
     return this.#states.filter(({ generation }) => generation >= acknowledged)
   }
 
-  async #acknowledged(generation: number): Promise<void> {
+  #acknowledged(generation: number): Promise<void> {
+    return this.#reached(ACKNOWLEDGED, generation)
+  }
+
+  /** Resolves when the worker has raised a word of the control array to `value`, or beyond. */
+  async #reached(word: number, value: number): Promise<void> {
     for (;;) {
-      const acknowledged = Atomics.load(this.#control, ACKNOWLEDGED)
-      if (acknowledged >= generation) return
-      const wait = Atomics.waitAsync(this.#control, ACKNOWLEDGED, acknowledged)
+      const seen = Atomics.load(this.#control, word)
+      if (seen >= value) return
+      const wait = Atomics.waitAsync(this.#control, word, seen)
       if (wait.async) await wait.value
     }
   }

@@ -21,7 +21,10 @@ export const ON_DUTY = 4
 export const THREAD = 5
 /** 1 where the next batch has to wake the one who watches for hangs (watch.ts). */
 export const WATCH_SLEEPS = 6
-export const CONTROL_WORDS = 8
+/** 0: the worker works. Else it takes no packet in, and says so by the same number in HELD when its batch is sent. */
+export const HOLD = 8
+export const HELD = 9
+export const CONTROL_WORDS = 16
 
 // Counters, as doubles: packets and bytes for each entrance, then packets for each drop reason, then answers.
 export const ENTRANCES = ['from-pod', 'from-peer', 'from-host'] as const

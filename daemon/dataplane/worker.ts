@@ -26,6 +26,8 @@ import {
   ACKNOWLEDGED,
   BREATH,
   GENERATION,
+  HELD,
+  HOLD,
   ON_DUTY,
   STOP,
   THREAD,
@@ -36,6 +38,8 @@ import {
 
 /** Long enough to cost nothing when idle; everything that matters rings the event. */
 const IDLE_MS = 10_000
+/** How often a held worker looks whether there is new state. */
+const REST_MS = 2
 
 function standBy(control: Int32Array): void {
   for (;;) {
@@ -61,7 +65,8 @@ function breathe(start: WorkerStart, first: WorkerState): void {
   while (Atomics.load(control, STOP) === 0) {
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
-    const received = dataplaneReceive(plane, IDLE_MS)
+    const hold = Atomics.load(control, HOLD)
+    const received = hold === 0 ? dataplaneReceive(plane, IDLE_MS) : rest(control, hold)
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
     if (Atomics.load(control, WATCH_SLEEPS) === 1) wakeWatch(control)
@@ -75,6 +80,13 @@ function breathe(start: WorkerStart, first: WorkerState): void {
 function wakeWatch(control: Int32Array): void {
   Atomics.store(control, WATCH_SLEEPS, 0)
   Atomics.notify(control, WATCH_SLEEPS)
+}
+
+/** Held: packets wait in the devices' queues and in the socket. */
+function rest(control: Int32Array, hold: number): number {
+  if (Atomics.exchange(control, HELD, hold) !== hold) Atomics.notify(control, HELD)
+  Atomics.wait(control, HOLD, hold, REST_MS)
+  return 0
 }
 
 function newestState(): WorkerState | undefined {

@@ -4,10 +4,11 @@
  * restart changes nothing; what others took away is put back by the same function (daemon/host/upkeep.ts).
  */
 import { PolderError } from '../errors.ts'
+import type { FdStore } from '../handover/fd-store.ts'
 import type { Link, LinkSettings } from '../netlink/link.ts'
 import type { Netlink } from '../netlink/netlink.ts'
 import { RTPROT_POLDER } from '../netlink/route.ts'
-import { type NicError, openTun } from '../nic/nic.ts'
+import { isTun, type NicError, openTun } from '../nic/nic.ts'
 import type { Mended } from './mended.ts'
 import { readSysctl, showSysctl, writeSysctl } from './sysctl.ts'
 
@@ -17,6 +18,8 @@ export const TUN_QUEUE_PACKETS = 5000
 /** One super-packet in one UDP send: with its envelopes it must stay under 65,507 bytes. */
 export const TUN_GSO_BYTES = 62_000
 
+/** The name that its descriptor is kept by. */
+const DESCRIPTOR = 'host'
 const DISABLE_IPV6 = `net/ipv6/conf/${HOST_DEVICE}/disable_ipv6`
 
 export interface HostDeviceSpec {
@@ -28,8 +31,10 @@ export interface HostDeviceSpec {
 }
 
 /** Creates or finds polder0, brings it to what it should be, and resolves to its descriptor. */
-export function openHostDevice(netlink: Netlink, spec: HostDeviceSpec): number {
-  const fd = openDevice()
+export function openHostDevice(netlink: Netlink, spec: HostDeviceSpec, fdStore: FdStore): number {
+  const kept = fdStore.claim(DESCRIPTOR, (fd) => isTun(fd, -1, HOST_DEVICE))
+  const fd = kept ?? openDevice()
+  if (kept === undefined) fdStore.put(DESCRIPTOR, fd)
   bringHostDevice(netlink, spec)
   return fd
 }
@@ -44,7 +49,7 @@ function openDevice(): number {
     throw new PolderError(
       'device-busy',
       `the device ${HOST_DEVICE} is held by another process`,
-      'Another polderd runs in this network namespace: stop it first.',
+      'Another polderd runs in this network namespace, or the polder-keeper of one with another --socket: stop it first.',
     )
   }
 }

@@ -10,6 +10,7 @@ import { parseCidr } from '../config/cidr.ts'
 import type { Config } from '../config/config.ts'
 import type { DirectRoute, OwnNode } from '../control/surroundings.ts'
 import { podMtusOf, type Underlay } from '../control/underlay.ts'
+import type { FdStore } from '../handover/fd-store.ts'
 import { gatewayOf } from '../ipam/range.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import { NfTables } from '../netlink/nf-tables.ts'
@@ -32,6 +33,7 @@ export interface HostOptions {
   store: ClusterStore
   /** What the kernel can (probeOffloads). */
   offloads: number
+  fdStore: FdStore
   /** Called with the descriptor of the device when that had to be made anew. */
   replaceHost: (fd: number) => Promise<void>
   /** What the host routes to peers without polder0. */
@@ -123,10 +125,10 @@ export class Host {
   }
 
   async #bringDevice(): Promise<Mended[]> {
-    const { config, own, replaceHost } = this.#options
+    const { config, own, fdStore, replaceHost } = this.#options
     const spec = { mtuBytes: own.mtuBytes, gateways: own.podCIDRs.map(gatewayOf), podCIDRs: config.podCIDRs }
     if (this.#netlink.link(HOST_DEVICE) !== undefined) return bringHostDevice(this.#netlink, spec)
-    await replaceHost(openHostDevice(this.#netlink, spec))
+    await replaceHost(openHostDevice(this.#netlink, spec, fdStore))
     return [{ kind: 'link', what: `${HOST_DEVICE}, made anew` }]
   }
 

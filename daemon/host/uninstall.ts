@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { FIXED_FOLDERS } from '../cluster/folder/layout.ts'
 import { conflistFiles, removeConflist } from '../cni/conflist.ts'
 import type { Config } from '../config/config.ts'
+import { endKeeper } from '../handover/open.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import { RTPROT_POLDER } from '../netlink/route.ts'
 import { HOST_DEVICE } from './host-device.ts'
@@ -27,6 +28,7 @@ export async function uninstall(config: Config, purge: boolean): Promise<string[
   // First, so that no runtime asks for a network that is going.
   removeConflist(config)
   said.push(...present.map((path) => `removed ${path}`))
+  if (endKeeper(config.socket)) said.push('ended the keeper of descriptors')
   if (await removeTable()) said.push(`removed nftables table ${TABLE}`)
   said.push(...removeNetwork())
   rmSync(config.socket, { force: true })

@@ -30,6 +30,13 @@ interface Addon {
   createNetns(path: string): void
   deleteNetns(path: string): void
   flock(fd: number): boolean
+  connectMessages(path: string, timeoutMs: number): number
+  sendDescriptors(fd: number, bytes: Uint8Array, fds: Int32Array): void
+  receiveDescriptors(fd: number, into: Uint8Array, fds: Int32Array): number
+  notifySocket(path: string, bytes: Uint8Array, fds: Int32Array): void
+  isConnected(fd: number): boolean
+  isTun(fd: number, netnsFd: number, name: string): boolean
+  isUnderlay(fd: number, address: Uint8Array, port: number): boolean
   dataplaneCreate(
     arena: Uint8Array,
     rx: Int32Array,
@@ -85,6 +92,20 @@ export const createNetns = addon.createNetns
 export const deleteNetns = addon.deleteNetns
 /** Takes the exclusive lock of an open file description; false where another holds it. */
 export const flock = addon.flock
+/** A Unix seqpacket socket to `path`; each call on it waits at most `timeoutMs` (EAGAIN). */
+export const connectMessages = addon.connectMessages
+/** One message, with descriptors beside it, which stay the caller's too. */
+export const sendDescriptors = addon.sendDescriptors
+/** Answers the message's length, 0 where the other end is gone; `fds` holds the descriptors, -1 behind the last. */
+export const receiveDescriptors = addon.receiveDescriptors
+/** One datagram to a Unix socket; `@NAME` is of the abstract kind, as systemd writes it. */
+export const notifySocket = addon.notifySocket
+/** Whether the other end of a connected socket is still there. */
+export const isConnected = addon.isConnected
+/** Whether a descriptor of unknown origin is attached to this very TUN, as openTun would attach it. */
+export const isTun = addon.isTun
+/** Whether it is a UDP socket of this network namespace, bound to just this address and port. */
+export const isUnderlay = addon.isUnderlay
 export const dataplaneCreate = addon.dataplaneCreate
 export const dataplaneSetPort = addon.dataplaneSetPort
 export const dataplaneSetPeers = addon.dataplaneSetPeers

@@ -12,6 +12,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { NodeAttachments } from '../../daemon/attachments/attachments.ts'
 import type { Pod } from '../../daemon/cluster/objects.ts'
 import type { PodPorts } from '../../daemon/dataplane/pod-ports.ts'
+import { FdStore } from '../../daemon/handover/fd-store.ts'
 import { Ipam } from '../../daemon/ipam/ipam.ts'
 import { closeFd } from '../../daemon/nic/nic.ts'
 import { NetnsRuntime } from '../../daemon/runner/netns-runtime.ts'
@@ -62,7 +63,9 @@ afterEach(async () => {
 async function start(): Promise<Daemon> {
   const ports = new HeldPorts()
   const ipam = new Ipam({ ranges: ['10.244.1.0/24', 'fd00:10:244:1::/64'], now: Date.now })
-  const options = { stateDir, bootId: 'boot-1', ipam, ports, mtuBytes: 1450, log: silentLog() }
+  const log = silentLog()
+  const fdStore = new FdStore(undefined, new Map(), log)
+  const options = { stateDir, bootId: 'boot-1', ipam, ports, fdStore, mtuBytes: 1450, log }
   const attachments = new NodeAttachments(options)
   await attachments.restore()
   const runtime = new NetnsRuntime({ attachments, nodeName: 'n1', hostIPs: ['192.0.2.1'], network: 'polder' })

@@ -30,6 +30,7 @@ import { installConflist, removeConflist } from '../../daemon/cni/conflist.ts'
 import { Spool } from '../../daemon/cni/spool.ts'
 import { CNI_VERSIONS } from '../../daemon/cni/versions.ts'
 import type { PodPorts } from '../../daemon/dataplane/pod-ports.ts'
+import { FdStore } from '../../daemon/handover/fd-store.ts'
 import { Ipam } from '../../daemon/ipam/ipam.ts'
 import { closeFd } from '../../daemon/nic/nic.ts'
 import { Netns, until } from '../support/netns.ts'
@@ -83,7 +84,16 @@ class Daemon {
       },
     }
     const { ipam } = this
-    this.attachments = new NodeAttachments({ stateDir: folder, bootId: 'boot', ipam, ports, mtuBytes: 1450, log })
+    const fdStore = new FdStore(undefined, new Map(), log)
+    this.attachments = new NodeAttachments({
+      stateDir: folder,
+      bootId: 'boot',
+      ipam,
+      ports,
+      fdStore,
+      mtuBytes: 1450,
+      log,
+    })
     this.spool = new Spool({ folder: spoolFolder, attachments: this.attachments, log })
     const cni = createCni({
       attachments: this.attachments,

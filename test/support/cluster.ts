@@ -12,6 +12,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { NodeInfo } from '../../daemon/api/types.ts'
+import { endKeeper } from '../../daemon/handover/open.ts'
 import { getJson } from './http.ts'
 import { Netns, type NetnsProcess, until } from './netns.ts'
 import { runShim, type ShimAnswer } from './shim.ts'
@@ -190,6 +191,7 @@ export class TestCluster {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled(this.nodes.map((node) => node.stop()))
+    for (const node of this.nodes) endKeeper(node.socket)
     for (const node of this.nodes) await node.netns[Symbol.asyncDispose]()
     await this.underlay[Symbol.asyncDispose]()
     rmSync(this.folder, { recursive: true, force: true })

@@ -4,6 +4,7 @@ import type { Finding } from '../../api/types.ts'
 import type { Config } from '../../config/config.ts'
 import { MIN_POD_MTU_BYTES, openUnderlaySockets, tunnelMtuOf, type Underlay } from '../../control/underlay.ts'
 import { PolderError } from '../../errors.ts'
+import { peekFdStore } from '../../handover/open.ts'
 import { closeFd } from '../../nic/nic.ts'
 import { type Check, error, warning } from './check.ts'
 
@@ -53,12 +54,15 @@ export const kernelVxlan: Check = ({ netlink, config }) =>
 /** Only where no polderd runs: it would be the one that has it. */
 export function portTaken(config: Config, underlay: Underlay | undefined): Finding[] {
   if (underlay === undefined) return []
+  const fdStore = peekFdStore(config.socket)
   try {
-    const { underlayFd, senderFds } = openUnderlaySockets(underlay, config.vxlanPort)
+    const { underlayFd, senderFds } = openUnderlaySockets(underlay, config.vxlanPort, fdStore)
     for (const fd of [underlayFd, ...senderFds]) closeFd(fd)
     return []
   } catch (failure) {
     if (failure instanceof PolderError) return [error(failure.code, failure.message, failure.remedy)]
     throw failure
+  } finally {
+    fdStore.closeLeftovers()
   }
 }

@@ -31,6 +31,14 @@ FUNCTION(close_fd);
 FUNCTION(create_netns);
 FUNCTION(delete_netns);
 FUNCTION(lock_file);
+/* handover.c: descriptors from one process to the next */
+FUNCTION(connect_messages);
+FUNCTION(send_descriptors);
+FUNCTION(receive_descriptors);
+FUNCTION(notify_socket);
+FUNCTION(is_connected);
+FUNCTION(is_tun);
+FUNCTION(is_underlay);
 /* dataplane.c: the worker's work */
 FUNCTION(dataplane_create);
 FUNCTION(dataplane_set_port);

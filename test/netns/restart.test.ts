@@ -1,0 +1,122 @@
+/**
+ * polderd ends, cleanly or not, and starts again: the pods keep their devices, and what is sent meanwhile waits.
+ *
+ *   a ─ node1 (restarts) ══ VXLAN ══ node2 ─ b
+ */
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { keeperPath } from '../../daemon/handover/keeper.ts'
+import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
+import { type Netns, until } from '../support/netns.ts'
+import { receiveNumbered, sendNumbered, sentNumbers } from '../support/paced-udp.ts'
+import { keeperPid } from '../support/processes.ts'
+import { transfer } from '../support/transfer-run.ts'
+
+const DATAGRAMS = 1000
+const RATE = 2000
+
+let cluster: TestCluster
+let node1: TestNode
+let a: Pod
+let b: Pod
+
+beforeEach(async () => {
+  cluster = await TestCluster.create(2)
+  await cluster.start()
+  node1 = cluster.nodes[0]!
+  a = await node1.addPod('a')
+  b = await cluster.nodes[1]!.addPod('b')
+  // The kernel keeps only some packets for a neighbour whose MAC it does not know yet.
+  await a.netns.run('ping', '-c', '1', '-W', '5', b.v4)
+})
+
+afterEach(async () => {
+  for (const pod of [a, b]) await pod.netns[Symbol.asyncDispose]()
+  await cluster[Symbol.asyncDispose]()
+})
+
+/** What must not change: the device itself, its state, addresses and routes. */
+async function looks({ netns }: Pod): Promise<unknown> {
+  const [link] = await netns.json('ip', '-j', 'link', 'show', 'eth0')
+  // UP once it had no carrier for a moment, UNKNOWN before.
+  delete link!['operstate']
+  const routes = await netns.run('sh', '-c', 'ip route show table all; ip -6 route show table all')
+  return { link, addresses: await netns.run('ip', '-o', 'address', 'show', 'eth0'), routes }
+}
+
+const ways: [string, (node: TestNode) => Promise<unknown>][] = [
+  ['SIGTERM', (node) => node.stop()],
+  ['kill -9', (node) => node.kill()],
+]
+
+test.each(ways)('after %s the devices keep their carrier, and what is sent meanwhile arrives', async (_, end) => {
+  const before = await looks(a)
+  await end(node1)
+  expect(await looks(a)).toEqual(before)
+  const ways: [Netns, Pod][] = [
+    [a.netns, b],
+    [b.netns, a],
+    [node1.netns, b],
+  ]
+  const receivers = await Promise.all(ways.map(([, to], i) => receiveNumbered(to.netns, 9000 + i, DATAGRAMS)))
+  const senders = ways.map(([from, { v4 }], i) => sendNumbered(from, v4, 9000 + i, DATAGRAMS, RATE))
+  const sent = await Promise.all(senders.map(sentNumbers))
+  expect(sent).toEqual(ways.map(() => ({ sent: DATAGRAMS, refused: 0 })))
+  await node1.start()
+  const arrived = await Promise.all(receivers.map((receiver) => receiver.arrived))
+  console.log(arrived.map(({ longestGapMs }) => longestGapMs))
+  expect(arrived).toMatchObject(ways.map(() => ({ received: DATAGRAMS, lost: 0, doubled: 0 })))
+  expect(await looks(a)).toEqual(before)
+})
+
+test('a transfer outlives kills at any moment', async () => {
+  let over = false
+  const done = transfer(a.netns, a.v4, b.netns, 300 << 20).finally(() => {
+    over = true
+  })
+  let kills = 0
+  for (; kills < 3 && !over; kills++) {
+    await node1.kill()
+    await node1.start()
+  }
+  const [served, connected] = await done
+  expect(kills).toBeGreaterThan(0)
+  expect([served.received, connected.received]).toEqual([connected.sent, served.sent])
+})
+
+test('the keeper is started anew where it was killed, and without it the devices are attached as before', async () => {
+  const path = keeperPath(node1.socket)
+  const first = keeperPid(path)!
+  process.kill(first, 'SIGKILL')
+  await until(() => keeperPid(path) !== undefined && keeperPid(path) !== first)
+  await until(() => node1.log.includes('it is back, and has all 3 again'))
+  const before = await looks(a)
+  await node1.kill()
+  expect(await looks(a)).toEqual(before)
+  process.kill(keeperPid(path)!, 'SIGKILL')
+  await until(async () => (await a.netns.run('ip', 'link', 'show', 'eth0')).includes('NO-CARRIER'))
+  await node1.start()
+  expect(await looks(a)).toEqual(before)
+  await b.netns.run('ping', '-c', '1', '-W', '5', a.v4)
+})
+
+test('a pod that went while no polderd ran is let go', async () => {
+  const path = keeperPath(node1.socket)
+  await node1.kill()
+  await a.netns[Symbol.asyncDispose]()
+  await node1.start()
+  expect(node1.log).toContain('a descriptor was kept for something that is gone')
+  expect(await node1.get('/v1/attachments')).toEqual([])
+  expect(keeperPid(path)).toBeDefined()
+})
+
+test('a keeper that polderd is told to do without hands over what it has and ends', async () => {
+  const path = keeperPath(node1.socket)
+  const before = await looks(a)
+  await node1.stop()
+  await node1.start('--no-keeper')
+  expect(keeperPid(path)).toBeUndefined()
+  expect(await looks(a)).toEqual(before)
+  await b.netns.run('ping', '-c', '1', '-W', '5', a.v4)
+  await node1.stop()
+  expect(await a.netns.run('ip', 'link', 'show', 'eth0')).toContain('NO-CARRIER')
+})
