@@ -63,7 +63,7 @@ test.each(ways)('after %s the devices keep their carrier, and what is sent meanw
   expect(sent).toEqual(ways.map(() => ({ sent: DATAGRAMS, refused: 0 })))
   await node1.start()
   const arrived = await Promise.all(receivers.map((receiver) => receiver.arrived))
-  console.log(arrived.map(({ longestGapMs }) => longestGapMs))
+  console.log(`longest gaps: ${arrived.map(({ longestGapMs }) => `${longestGapMs} ms`).join(', ')}`)
   expect(arrived).toMatchObject(ways.map(() => ({ received: DATAGRAMS, lost: 0, doubled: 0 })))
   expect(await looks(a)).toEqual(before)
 })
