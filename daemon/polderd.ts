@@ -21,7 +21,7 @@ import { DataPlane } from './dataplane/dataplane.ts'
 import type { FdStore } from './handover/fd-store.ts'
 import { openFdStore } from './handover/open.ts'
 import { passedDescriptors, Systemd } from './handover/systemd.ts'
-import { Host } from './host/host.ts'
+import { Host, type HostOptions } from './host/host.ts'
 import { openHostDevice } from './host/host-device.ts'
 import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
@@ -57,7 +57,8 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   // The host is as pods need it, and stays so.
   const nodeStatus = new NodeStatusPublisher({ own, underlay, encapsulation: config.encapsulation, store, log })
   const mtuChanged = (): void => tellMtu(own, attachments, peers, nodeStatus)
-  const host = await startHost(config, node, dataPath, mtuChanged, log)
+  const underlayMoved = (to: Underlay): Promise<void> => moveUnderlay(config, to, node, dataPath, nodeStatus)
+  const host = await startHost(config, node, dataPath, { mtuChanged, underlayMoved }, log)
 
   // We can be talked to, and say so.
   const { gateways } = attachments
@@ -104,8 +105,13 @@ async function joinCluster(config: Config, log: Logger): Promise<ClusterNode> {
     underlayAddress: underlay.address,
     ...podMtusOf(underlay.linkMtuBytes, underlay.family, config.encapsulation),
   }
-  const ipam = new Ipam({ ranges: own.podCIDRs, now: Date.now })
+  const ipam = new Ipam({ ranges: own.podCIDRs, now: steadyNow })
   return { own, underlay, store, ipam, peers: new Peers({ own, overlay: config, store, log }) }
+}
+
+/** The wall clock as it was at the start, going on steadily: somebody may set the real one while polderd runs. */
+function steadyNow(): number {
+  return performance.timeOrigin + performance.now()
 }
 
 interface ClusterNode {
@@ -159,18 +165,33 @@ function startHost(
   config: Config,
   { own, underlay, store, peers }: ClusterNode,
   { dataPlane, offloads, fdStore }: DataPath,
-  mtuChanged: () => void,
+  changes: Pick<HostOptions, 'mtuChanged' | 'underlayMoved'>,
   log: Logger,
 ): Promise<Host> {
   const directRoutes = (): DirectRoute[] => peers.directRoutes
   const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
-  return Host.start({ config, own, underlay, store, offloads, fdStore, directRoutes, replaceHost, mtuChanged, log })
+  return Host.start({ config, own, underlay, store, offloads, fdStore, directRoutes, replaceHost, ...changes, log })
 }
 
 /** Loaded only where it is wanted: gRPC alone takes 40 MB and half a second. */
 async function loadRunner(options: RunnerOptions): Promise<Runner> {
   const { createRunner } = await import('./runner/runner.ts')
   return createRunner(options)
+}
+
+/** The data path goes by the new address before the others hear of it. */
+async function moveUnderlay(
+  config: Config,
+  to: Underlay,
+  { own, underlay, peers }: ClusterNode,
+  { dataPlane, fdStore }: DataPath,
+  nodeStatus: NodeStatusPublisher,
+): Promise<void> {
+  await dataPlane.replaceSockets(openUnderlaySockets(to, config.vxlanPort, fdStore))
+  Object.assign(underlay, to)
+  own.underlayAddress = to.address
+  peers.refresh()
+  void nodeStatus.beat()
 }
 
 /** Pods attached from now on, the data path and the other nodes go by the new MTU. */

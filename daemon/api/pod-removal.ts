@@ -22,9 +22,9 @@ export async function waitUntilGone(
   seconds: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const deadlineMs = Date.now() + seconds * 1000
+  const deadlineMs = performance.now() + seconds * 1000
   while (await isHeld(context, pod)) {
-    if (signal.aborted || Date.now() >= deadlineMs) return false
+    if (signal.aborted || performance.now() >= deadlineMs) return false
     await delay(POLL_MS)
   }
   return true

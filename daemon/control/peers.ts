@@ -7,7 +7,8 @@ import type { Logger } from 'pino'
 import type { ClusterStore } from '../cluster/store.ts'
 import type { Surroundings } from '../dataplane/dataplane.ts'
 import { Netlink } from '../netlink/netlink.ts'
-import { type DirectRoute, type Overlay, type OwnNode, surroundingsOf } from './surroundings.ts'
+import { isReady } from '../runner/binding.ts'
+import { type DirectRoute, type Overlay, type OwnNode, supersededNodes, surroundingsOf } from './surroundings.ts'
 
 export interface PeersOptions {
   own: OwnNode
@@ -77,7 +78,13 @@ export class Peers {
   #compute(): Surroundings {
     const { own, overlay, store, log } = this.#options
     const isOnLink = (address: string): boolean => this.#isOnLink(address)
-    const { surroundings, unusable, directRoutes } = surroundingsOf(own, store.list('Node'), overlay, isOnLink)
+    const known = store.list('Node')
+    const superseded = supersededNodes(own, known, (node) => isReady(node, Date.now()))
+    const nodes = known.filter(({ metadata }) => !superseded.has(metadata.name))
+    const { surroundings, unusable, directRoutes } = surroundingsOf(own, nodes, overlay, isOnLink)
+    for (const [node, successor] of superseded) {
+      unusable.push({ node, reason: `it is not ready, and ${successor} has its underlay address now` })
+    }
     this.#directRoutes = directRoutes
     const saying = new Set(unusable.map(({ node, reason }) => `${node}: ${reason}`))
     for (const text of saying) if (!this.#said.has(text)) log.warn(`not a peer: ${text}`)

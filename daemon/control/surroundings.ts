@@ -96,14 +96,37 @@ export function surroundingsOf(
   return { unusable, surroundings: toSurroundings(own, peers, overlay), directRoutes }
 }
 
-/** The peer a node is, or why it cannot be one yet. */
-function peerOf(
-  { metadata, spec, status }: Node,
+/**
+ * Nodes that are not ready while another, ready one has their underlay address: a machine that came back under another
+ * name. They are what is left of the earlier one. Answers by name who took over.
+ */
+export function supersededNodes(
   own: OwnNode,
-  overlay: Overlay,
-  isOnLink: (address: string) => boolean,
-): Peer | string {
-  const underlayAddress = metadata.annotations?.[UNDERLAY_ANNOTATION] ?? status?.network.underlayAddress
+  nodes: readonly Node[],
+  isReady: (node: Node) => boolean,
+): Map<string, string> {
+  const alive = new Map<string, string>([[own.underlayAddress, own.name]])
+  const addressed = nodes.filter(({ metadata }) => metadata.name !== own.name)
+  for (const node of addressed) {
+    const address = underlayAddressOf(node)
+    if (address !== undefined && isReady(node)) alive.set(address, node.metadata.name)
+  }
+  const superseded = new Map<string, string>()
+  for (const node of addressed) {
+    const successor = alive.get(underlayAddressOf(node) ?? '')
+    if (successor !== undefined && !isReady(node)) superseded.set(node.metadata.name, successor)
+  }
+  return superseded
+}
+
+function underlayAddressOf({ metadata, status }: Node): string | undefined {
+  return metadata.annotations?.[UNDERLAY_ANNOTATION] ?? status?.network.underlayAddress
+}
+
+/** The peer a node is, or why it cannot be one yet. */
+function peerOf(node: Node, own: OwnNode, overlay: Overlay, isOnLink: (address: string) => boolean): Peer | string {
+  const { metadata, spec, status } = node
+  const underlayAddress = underlayAddressOf(node)
   if (underlayAddress === undefined) return `it has not said its underlay address yet (or set ${UNDERLAY_ANNOTATION})`
   if (isIP(underlayAddress) === 0) return `its underlay address ${underlayAddress} is no IP address`
   if (isIP(underlayAddress) !== isIP(own.underlayAddress)) {

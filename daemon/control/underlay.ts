@@ -84,6 +84,26 @@ export function chooseUnderlay(netlink: Netlink, config: Config): Underlay {
   }
 }
 
+/**
+ * The underlay with its new address, where the old one is gone from its interface and another of the same family is there.
+ * Never another interface, and never where the configuration names the address: an address may be gone for a moment only.
+ */
+export function movedUnderlay(netlink: Netlink, underlay: Underlay, config: Config): Underlay | undefined {
+  const link = netlink.link(underlay.interface)
+  if (link === undefined || config.underlayAddress !== '') return undefined
+  const addresses = netlink.addresses(link.index).filter(({ scope }) => scope === 'universe')
+  if (addresses.some(({ address }) => address === underlay.address)) return undefined
+  const usable = addresses.filter(({ avoid }) => !avoid)
+  const next = usable.find(({ family }) => family === underlay.family)
+  if (next === undefined) return undefined
+  const other = usable.find(({ family }) => family !== underlay.family)
+  return {
+    ...underlay,
+    address: next.address,
+    addresses: other === undefined ? [next.address] : [next.address, other.address],
+  }
+}
+
 interface Choice {
   link: Link
   address: Address
@@ -151,7 +171,11 @@ export function openUnderlaySockets({ address }: Underlay, port: number, fdStore
   try {
     const kept = fdStore.claim(DESCRIPTOR, (fd) => isUnderlay(fd, bytes, port))
     opened.push(kept ?? openUnderlay(bytes, port, 1))
-    if (kept === undefined) fdStore.put(DESCRIPTOR, opened[0]!)
+    if (kept === undefined) {
+      // The one at the address before.
+      fdStore.remove(DESCRIPTOR)
+      fdStore.put(DESCRIPTOR, opened[0]!)
+    }
     for (let i = 0; i < MAX_SENDERS; i++) opened.push(openUnderlay(bytes, 0, 0))
   } catch (error) {
     fdStore.remove(DESCRIPTOR)

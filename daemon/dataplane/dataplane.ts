@@ -9,7 +9,7 @@ import type { PodEntry } from '../../packet/tables/pods.ts'
 import { buildTables, type NetworkState } from '../../packet/tables/tables.ts'
 import type { Counters } from '../api/types.ts'
 import { PolderError } from '../errors.ts'
-import { MAX_PORTS, PORT_FIRST_POD, PORT_HOST } from '../nic/descriptors.ts'
+import { MAX_PORTS, PORT_FIRST_POD, PORT_HOST, PORT_UNDERLAY } from '../nic/descriptors.ts'
 import { closeFd, openEvent, signalEvent } from '../nic/nic.ts'
 import { createBatchMemory } from './batch-memory.ts'
 import { Crew } from './crew.ts'
@@ -32,11 +32,16 @@ import {
 /** What the data path works by, but for the pods, which are known from their ports. */
 export type Surroundings = Omit<NetworkState, 'pods'>
 
-export interface DataPlaneOptions {
-  hostFd: number
+/** The node's sockets towards its peers. */
+export interface PeerSockets {
+  /** The one that receives. */
   underlayFd: number
-  /** Sockets to send from; a flow's hash chooses among them. */
+  /** Those to send from; a flow's hash chooses among them. */
   senderFds: number[]
+}
+
+export interface DataPlaneOptions extends PeerSockets {
+  hostFd: number
   surroundings: Surroundings
   /** Where packets are kept that killed the worker. */
   poisonFolder: string
@@ -44,7 +49,6 @@ export interface DataPlaneOptions {
 }
 
 export class DataPlane implements PodPorts {
-  readonly #options: DataPlaneOptions
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
   readonly #counters = new Float64Array(new SharedArrayBuffer(COUNTER_SLOTS * 8))
   readonly #eventFd = openEvent()
@@ -52,18 +56,19 @@ export class DataPlane implements PodPorts {
   readonly #crew: Crew
   /** The state that the worker works by, and those after it. */
   #states: WorkerState[] = []
+  #sockets: PeerSockets
   #hostFd: number
   #surroundings: Surroundings
   #holds = 0
 
   private constructor(options: DataPlaneOptions) {
     const { hostFd, underlayFd, senderFds, surroundings, poisonFolder, log } = options
-    this.#options = options
     this.#hostFd = hostFd
+    this.#sockets = { underlayFd, senderFds }
     this.#surroundings = surroundings
     const [control, counters, eventFd] = [this.#control, this.#counters, this.#eventFd]
     this.#crew = new Crew({
-      start: { control, counters, memory: createBatchMemory(), underlayFd, senderFds, eventFd },
+      start: { control, counters, memory: createBatchMemory(), eventFd },
       poisonFolder,
       states: () => this.#currentStates(),
       log,
@@ -133,6 +138,14 @@ export class DataPlane implements PodPorts {
     closeFd(gone)
   }
 
+  /** The node has another address: packets to and from peers go through these from now on; as many as before. */
+  async replaceSockets(sockets: PeerSockets): Promise<void> {
+    const { underlayFd, senderFds } = this.#sockets
+    this.#sockets = sockets
+    await this.#publish()
+    for (const fd of [underlayFd, ...senderFds]) closeFd(fd)
+  }
+
   /** New peers, routes, MTU: resolves once every packet is decided by them. */
   async setSurroundings(surroundings: Surroundings): Promise<void> {
     this.#surroundings = surroundings
@@ -157,7 +170,7 @@ export class DataPlane implements PodPorts {
   /** Ends the workers and closes every descriptor. Devices are persistent: they stay, and so do the pods' addresses. */
   async stop(): Promise<void> {
     await this.#crew.stop()
-    const { underlayFd, senderFds } = this.#options
+    const { underlayFd, senderFds } = this.#sockets
     const pods = [...this.#pods.values()].map(({ fd }) => fd)
     for (const fd of [this.#hostFd, underlayFd, ...senderFds, ...pods, this.#eventFd]) closeFd(fd)
   }
@@ -174,7 +187,9 @@ export class DataPlane implements PodPorts {
     const podPorts = [...this.#pods].map(([port, { fd }]): [number, number] => [port, fd])
     const generation = Atomics.add(this.#control, GENERATION, 1) + 1
     const tables = buildTables({ ...this.#surroundings, pods })
-    const state: WorkerState = { generation, tables, ports: [[PORT_HOST, this.#hostFd], ...podPorts] }
+    const { underlayFd, senderFds } = this.#sockets
+    const ports: WorkerState['ports'] = [[PORT_UNDERLAY, underlayFd], [PORT_HOST, this.#hostFd], ...podPorts]
+    const state: WorkerState = { generation, tables, ports, senderFds }
     this.#states = [...this.#currentStates(), state]
     return state
   }

@@ -42,8 +42,10 @@ export const COUNTER_SLOTS = COUNT_ANSWERS + 1
 export interface WorkerState {
   generation: number
   tables: TableBuffers
-  /** [port, descriptor] of every TUN. */
+  /** [port, descriptor] of every TUN, and of the socket that receives from peers. */
   ports: [number, number][]
+  /** Of the sockets that send to peers. */
+  senderFds: number[]
 }
 
 /** What does not change as long as polderd lives. The state to begin with comes as a message, before the duty. */
@@ -51,7 +53,5 @@ export interface WorkerStart {
   control: Int32Array
   counters: Float64Array
   memory: BatchMemory
-  underlayFd: number
-  senderFds: number[]
   eventFd: number
 }

@@ -12,7 +12,7 @@
 import { readlinkSync } from 'node:fs'
 import { parentPort, receiveMessageOnPort, threadId, workerData } from 'node:worker_threads'
 import { openTables } from '../../packet/tables/tables.ts'
-import { PORT_EVENT, PORT_UNDERLAY } from '../nic/descriptors.ts'
+import { PORT_EVENT } from '../nic/descriptors.ts'
 import {
   type DataplaneHandle,
   dataplaneCreate,
@@ -20,6 +20,7 @@ import {
   dataplaneSend,
   dataplaneSetPeers,
   dataplaneSetPort,
+  dataplaneSetSenders,
 } from '../nic/nic.ts'
 import { Batch } from './batch.ts'
 import {
@@ -54,14 +55,12 @@ function breathe(start: WorkerStart, first: WorkerState): void {
   let breath = Atomics.load(control, BREATH) | 1
   Atomics.store(control, BREATH, breath)
   const batch = new Batch(openTables(first.tables), counters, memory, (count) => dataplaneSend(plane, count))
-  const senders = Int32Array.from(start.senderFds)
-  const plane = dataplaneCreate(memory.arena, memory.rx, memory.tx, batch.failures, senders)
+  const plane = dataplaneCreate(memory.arena, memory.rx, memory.tx, batch.failures, Int32Array.from(first.senderFds))
   const ports = new Map<number, number>()
   let generation = adopt(plane, batch, first, ports, control)
   // What the one before left unfinished.
   batch.run(performance.now())
   dataplaneSetPort(plane, PORT_EVENT, start.eventFd)
-  dataplaneSetPort(plane, PORT_UNDERLAY, start.underlayFd)
   while (Atomics.load(control, STOP) === 0) {
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
@@ -116,6 +115,7 @@ function adopt(
     dataplaneSetPort(plane, port, fd)
     ports.set(port, fd)
   }
+  dataplaneSetSenders(plane, Int32Array.from(state.senderFds))
   const tables = openTables(state.tables)
   dataplaneSetPeers(plane, tables.peers.endpoints(), tables.peers.size)
   batch.adopt(tables, performance.now())

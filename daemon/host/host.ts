@@ -9,7 +9,7 @@ import type { ClusterStore } from '../cluster/store.ts'
 import { parseCidr } from '../config/cidr.ts'
 import type { Config } from '../config/config.ts'
 import type { DirectRoute, OwnNode } from '../control/surroundings.ts'
-import { podMtusOf, type Underlay } from '../control/underlay.ts'
+import { movedUnderlay, podMtusOf, type Underlay } from '../control/underlay.ts'
 import type { FdStore } from '../handover/fd-store.ts'
 import { gatewayOf } from '../ipam/range.ts'
 import { Netlink } from '../netlink/netlink.ts'
@@ -38,6 +38,8 @@ export interface HostOptions {
   replaceHost: (fd: number) => Promise<void>
   /** What the host routes to peers without polder0. */
   directRoutes: () => DirectRoute[]
+  /** Called when the node's address on the underlay is another; brings `own` and `underlay` to it. */
+  underlayMoved: (underlay: Underlay) => Promise<void>
   /** Called after own.mtuBytes has changed. */
   mtuChanged: () => void
   log: Logger
@@ -145,7 +147,15 @@ export class Host {
 
   /** An interface that is gone leaves the MTU as it was; the findings say that it is gone. */
   async #followUnderlay(): Promise<[]> {
-    const { config, own, underlay, log, mtuChanged } = this.#options
+    const { config, own, underlay, log, mtuChanged, underlayMoved } = this.#options
+    const moved = movedUnderlay(this.#netlink, underlay, config)
+    if (moved !== undefined) {
+      log.info(
+        { interface: moved.interface, from: underlay.address, to: moved.address },
+        'the underlay address has moved',
+      )
+      await underlayMoved(moved)
+    }
     const link = this.#netlink.link(underlay.interface)
     if (link === undefined) return []
     const mtus = podMtusOf(link.mtuBytes, underlay.family, config.encapsulation)

@@ -108,12 +108,12 @@ export class NftTable {
       }
     }
     const refused = this.#refused
-    if (refused?.script === script && Date.now() < refused.retryAtMs) throw refused.error
+    if (refused?.script === script && performance.now() < refused.retryAtMs) throw refused.error
     try {
       this.#applied = await this.#apply(script)
       this.#refused = undefined
     } catch (error) {
-      this.#refused = { script, error, retryAtMs: Date.now() + RETRY_MS }
+      this.#refused = { script, error, retryAtMs: performance.now() + RETRY_MS }
       throw error
     }
     // A node that came or went is nothing that somebody took away.

@@ -22,7 +22,7 @@ const NEVER = -Infinity
 export interface IpamOptions {
   /** The node's pod ranges, at most one a family: ['10.244.1.0/24', 'fd00:10:244:1::/64']. */
   ranges: string[]
-  /** Wall clock in ms: what rests must go on resting across a restart. */
+  /** In ms since the epoch, for what rests must go on resting across a restart; may not jump (steadyNow). */
   now: () => number
 }
 

@@ -44,6 +44,7 @@ interface Addon {
     failures: Int32Array,
     senders: Int32Array,
   ): DataplaneHandle
+  dataplaneSetSenders(plane: DataplaneHandle, senders: Int32Array): void
   dataplaneSetPort(plane: DataplaneHandle, port: number, fd: number): void
   dataplaneSetPeers(plane: DataplaneHandle, words: Int32Array, count: number): void
   dataplaneReceive(plane: DataplaneHandle, timeoutMs: number): number
@@ -107,6 +108,7 @@ export const isTun = addon.isTun
 /** Whether it is a UDP socket of this network namespace, bound to just this address and port. */
 export const isUnderlay = addon.isUnderlay
 export const dataplaneCreate = addon.dataplaneCreate
+export const dataplaneSetSenders = addon.dataplaneSetSenders
 export const dataplaneSetPort = addon.dataplaneSetPort
 export const dataplaneSetPeers = addon.dataplaneSetPeers
 export const dataplaneReceive = addon.dataplaneReceive

@@ -145,14 +145,14 @@ export class Reconciler {
     const last = this.#looks.get(key)
     if (this.#isBusy(key)) return
     const isUnchanged = last !== undefined && last.fingerprint === fingerprint && isSameWish(last.pod, pod)
-    if (isUnchanged && (last.settled || Date.now() - last.atMs < POLL_MS / 2)) return
+    if (isUnchanged && (last.settled || performance.now() - last.atMs < POLL_MS / 2)) return
     this.#work(key, this.#starts, async () => {
       // The pod may have changed, or gone, while this waited for its turn.
       const { name, namespace } = pod.metadata
       const current = this.#store.get('Pod', name, namespace)
       if (current === undefined || nodeOf(current) !== this.#nodeName || this.runtimeOf(current) !== runtime) return
       const status = await this.#ensure(key, current, runtime)
-      this.#looks.set(key, { pod: current, fingerprint, settled: isSettled(status), atMs: Date.now() })
+      this.#looks.set(key, { pod: current, fingerprint, settled: isSettled(status), atMs: performance.now() })
       const latest = this.#store.get('Pod', name, namespace)
       // A pod that was replaced meanwhile must not get the status of its predecessor.
       if (latest === undefined || latest.metadata.uid !== current.metadata.uid) return

@@ -30,6 +30,8 @@ test('back-off: at once, then doubling up to the longest, forgotten after ten qu
   expect(backOff.remainingMs('uid/c', nowMs + 600_001, nowMs + 600_001)).toBe(0)
   backOff.tried('uid/c', nowMs + 600_001)
   expect(backOff.delayMs('uid/c')).toBe(10_000)
+  // The clock was set back by a day.
+  expect(backOff.remainingMs('uid/c', nowMs + 600_001, nowMs - 86_400_000)).toBe(0)
   backOff.forget('uid/')
   expect(backOff.remainingMs('uid/c', nowMs, nowMs)).toBe(0)
 })

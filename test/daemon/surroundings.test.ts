@@ -1,7 +1,7 @@
 /** From nodes to peers and routes: who can be a peer, how it is reached, and what fits through. */
 import { describe, expect, it } from 'vitest'
 import type { Encapsulation, Node } from '../../daemon/cluster/objects.ts'
-import { surroundingsOf, vtepMac } from '../../daemon/control/surroundings.ts'
+import { supersededNodes, surroundingsOf, vtepMac } from '../../daemon/control/surroundings.ts'
 import { parseAddress } from '../../packet/address.ts'
 import { RouteTable } from '../../packet/tables/routes.ts'
 import { describeVerdict } from '../support/two-nodes.ts'
@@ -136,4 +136,20 @@ describe('direct routes', () => {
     expect(mtu(node(2, { encapsulation: 'none', mtuBytes: 1500 }))).toBe(1450)
     expect(mtu(node(2, { mtuBytes: 1500 }))).toBe(1450)
   })
+})
+
+it('a node that is not ready gives way to a ready one with its underlay address', () => {
+  const at = { underlayAddress: '192.0.2.2' }
+  const ready = new Set(['node5'])
+  const isReady = ({ metadata }: Node): boolean => ready.has(metadata.name)
+  const nodes = [node(2), node(3), node(5, at), node(6, { underlayAddress: own.underlayAddress })]
+  expect(supersededNodes(own, nodes, isReady)).toEqual(
+    new Map([
+      ['node2', 'node5'],
+      ['node6', 'node1'],
+    ]),
+  )
+  // Of two that live nobody can tell which is right: the clash is said, and stays.
+  ready.add('node2')
+  expect(supersededNodes(own, nodes, isReady)).toEqual(new Map([['node6', 'node1']]))
 })

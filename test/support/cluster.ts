@@ -34,6 +34,8 @@ export class TestNode {
   readonly #folder: string
   readonly #clusterFolder: string
   #polderd: NetnsProcess | undefined
+  /** A command that starts polderd: `env NAME=VALUE`, say. */
+  wrapper: string[] = []
 
   constructor(name: string, netns: Netns, underlayAddress: string, folder: string) {
     this.name = name
@@ -72,6 +74,7 @@ export class TestNode {
   async start(...flags: string[]): Promise<void> {
     const setting = (name: string, value: string): string[] => [`--${name}`, value]
     this.#polderd = this.netns.spawn(
+      ...this.wrapper,
       join(ROOT, 'scripts/polderd'),
       ...setting('node-name', this.name),
       ...setting('cluster-folder', this.#clusterFolder),

@@ -53,8 +53,9 @@ export class LineProgram {
     return last
   }
 
+  /** Ends it at once, if it has not ended. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.stdin.end()
+    this.#child.kill('SIGKILL')
     await this.#closed
   }
 

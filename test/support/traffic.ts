@@ -64,6 +64,10 @@ export class TrafficEnd<Report> {
     return JSON.parse(await this.#program.ask('')) as Report
   }
 
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#program[Symbol.asyncDispose]()
+  }
+
   /** Brings it to a clean end; the last report. */
   async finish(): Promise<Report> {
     return JSON.parse(await this.#program.finish()) as Report
@@ -130,6 +134,12 @@ export class Traffic {
       TrafficEnd.start<SentReport>(from.netns, ...numbering),
     ])
     return new Traffic([bulk, bulkSender], [steady, asker], [numbered, sender])
+  }
+
+  /** Ends what has not come to its end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ends = [...this.#bulk, ...this.#steady, ...this.#numbered]
+    await Promise.all(ends.map((end) => end[Symbol.asyncDispose]()))
   }
 
   /** What the receivers saw so far. */

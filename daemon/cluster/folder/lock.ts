@@ -15,9 +15,9 @@ const RETRY_MS = 2
 export async function withLock<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
   const fd = openLockFile(path)
   try {
-    const deadline = Date.now() + WAIT_MS_MAX
+    const deadline = performance.now() + WAIT_MS_MAX
     while (!flock(fd)) {
-      if (Date.now() > deadline) {
+      if (performance.now() > deadline) {
         throw new PolderError(
           'store-busy',
           `Another process has held ${path} for more than ${WAIT_MS_MAX / 1000} seconds.`,

@@ -98,6 +98,7 @@ NAPI_MODULE_INIT() {
       {"isTun", is_tun},
       {"isUnderlay", is_underlay},
       {"dataplaneCreate", dataplane_create},
+      {"dataplaneSetSenders", dataplane_set_senders},
       {"dataplaneSetPort", dataplane_set_port},
       {"dataplaneSetPeers", dataplane_set_peers},
       {"dataplaneReceive", dataplane_receive},

@@ -41,6 +41,7 @@ FUNCTION(is_tun);
 FUNCTION(is_underlay);
 /* dataplane.c: the worker's work */
 FUNCTION(dataplane_create);
+FUNCTION(dataplane_set_senders);
 FUNCTION(dataplane_set_port);
 FUNCTION(dataplane_set_peers);
 FUNCTION(dataplane_receive);

@@ -65,6 +65,19 @@ napi_value dataplane_create(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* dataplaneSetSenders(plane, senders): other descriptors to send from, as many as before. They stay the caller's. */
+napi_value dataplane_set_senders(napi_env env, napi_callback_info info) {
+  napi_value argv[2];
+  uint8_t *senders;
+  size_t bytes;
+  if (!arguments(env, info, 2, argv)) return NULL;
+  struct dataplane *plane = plane_argument(env, argv[0]);
+  if (!plane || !bytes_argument(env, argv[1], &senders, &bytes)) return NULL;
+  if (bytes != plane->sender_count * 4) return throw_errno(env, ERANGE, "set the senders");
+  memcpy(plane->senders, senders, bytes);
+  return NULL;
+}
+
 /* dataplaneSetPort(plane, port, fd): fd -1 takes the port out. The descriptor stays the caller's. */
 napi_value dataplane_set_port(napi_env env, napi_callback_info info) {
   napi_value argv[3];

@@ -1,6 +1,7 @@
 /**
  * How long to wait before something that failed is tried again: a first delay, doubled with every further try up to a
- * longest one, and forgotten when 10 min lie between a try and the next failure. Time is an argument.
+ * longest one, and forgotten when 10 min lie between a try and the next failure. Time is an argument, of any clock; one
+ * that is set back ends the wait.
  */
 const FORGET_MS = 600_000
 
@@ -23,7 +24,7 @@ export class BackOff {
   remainingMs(key: string, failedAtMs: number, nowMs: number): number {
     const entry = this.#entries.get(key)
     if (entry === undefined || failedAtMs - entry.triedAtMs > FORGET_MS) return 0
-    return Math.max(0, failedAtMs + entry.delayMs - nowMs)
+    return nowMs < failedAtMs ? 0 : Math.max(0, failedAtMs + entry.delayMs - nowMs)
   }
 
   /** The present delay of `key`, for messages. */

@@ -134,13 +134,13 @@ async function openPipes(folder: string, wanted: { stdin: boolean; stderr: boole
 
 /** Copies what the process writes; `finish` resolves at its end of file, or when it has nothing more to say. */
 function deliver(from: Socket, to: Writable): { finish(): Promise<void> } {
-  let lastMs = Date.now()
+  let lastMs = performance.now()
   from.on('data', (chunk: Buffer) => {
-    lastMs = Date.now()
+    lastMs = performance.now()
     if (to.destroyed || to.write(chunk)) return
     from.pause()
     to.once('drain', () => {
-      lastMs = Date.now()
+      lastMs = performance.now()
       from.resume()
     })
   })
@@ -149,7 +149,7 @@ function deliver(from: Socket, to: Writable): { finish(): Promise<void> } {
   return {
     finish: async () => {
       while (!from.destroyed && !to.destroyed) {
-        if (!from.isPaused() && Date.now() - lastMs > SILENCE_MS) return
+        if (!from.isPaused() && performance.now() - lastMs > SILENCE_MS) return
         await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, SILENCE_MS / 10))])
       }
     },

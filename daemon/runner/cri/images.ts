@@ -59,10 +59,10 @@ export class Images {
   }
 
   #failed(image: string, wanted: string, failed: { atMs: number; message: string }, always: boolean): ImageState {
-    const remainingMs = this.#backOff.remainingMs(wanted, failed.atMs, Date.now())
+    const remainingMs = this.#backOff.remainingMs(wanted, failed.atMs, performance.now())
     if (remainingMs === 0) this.#pull(image, wanted, always)
     // The first word of a failure is the error itself; once it stands, that polder is waiting.
-    const reason = Date.now() - failed.atMs < 2000 ? 'ErrImagePull' : 'ImagePullBackOff'
+    const reason = performance.now() - failed.atMs < 2000 ? 'ErrImagePull' : 'ImagePullBackOff'
     return { ready: false, reason, message: failed.message }
   }
 
@@ -75,8 +75,8 @@ export class Images {
         if (always) this.#fresh.add(wanted)
       },
       (error: Error) => {
-        this.#backOff.tried(wanted, Date.now())
-        this.#pulls.set(wanted, { failed: { atMs: Date.now(), message: pullText(image, error.message) } })
+        this.#backOff.tried(wanted, performance.now())
+        this.#pulls.set(wanted, { failed: { atMs: performance.now(), message: pullText(image, error.message) } })
       },
     )
   }

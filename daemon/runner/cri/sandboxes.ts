@@ -47,7 +47,7 @@ export class Sandboxes {
       return await this.#live(pod, newest.id, config.sandboxConfig(pod, newest.metadata.attempt, this.#facts))
     const key = config.podUid(pod)
     const failure = this.#failures.get(key)
-    if (failure !== undefined && this.#retries.remainingMs(key, failure.atMs, Date.now()) > 0) return failure
+    if (failure !== undefined && this.#retries.remainingMs(key, failure.atMs, performance.now()) > 0) return failure
     try {
       await this.stop(record)
       const attempt = (newest?.metadata.attempt ?? -1) + 1
@@ -56,8 +56,8 @@ export class Sandboxes {
       this.forget(key)
       return await this.#live(pod, pod_sandbox_id, sandboxConfig)
     } catch (error) {
-      this.#retries.tried(key, Date.now())
-      const fresh = { atMs: Date.now(), reason: 'FailedCreatePodSandBox', message: (error as Error).message }
+      this.#retries.tried(key, performance.now())
+      const fresh = { atMs: performance.now(), reason: 'FailedCreatePodSandBox', message: (error as Error).message }
       this.#failures.set(key, fresh)
       return fresh
     }
