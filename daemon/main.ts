@@ -9,10 +9,13 @@ import { informationFor } from './config/help.ts'
 import { loadConfig } from './config/load.ts'
 import { readTask } from './config/task.ts'
 import { PolderError } from './errors.ts'
+import { boundOwnLog, OWN_LOG_BYTES_MAX } from './files/own-log.ts'
 import { surveyAlone } from './host/findings/survey.ts'
 import { uninstall } from './host/uninstall.ts'
 import { startPolderd } from './polderd.ts'
 import { VERSION } from './version.ts'
+
+const LOG_LOOK_MS = 60_000
 
 async function main(): Promise<void> {
   const argv = process.argv.slice(2)
@@ -38,6 +41,14 @@ async function run(config: Config, file: string | undefined): Promise<void> {
     log.fatal({ err: error }, 'a fault of polderd: it ends, and should be started again')
     process.exit(70)
   })
+
+  setInterval(() => {
+    try {
+      boundOwnLog(process.stdout.fd, OWN_LOG_BYTES_MAX)
+    } catch (error) {
+      log.warn({ err: error }, 'the log could not be cut')
+    }
+  }, LOG_LOOK_MS).unref()
 
   const ended = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve)

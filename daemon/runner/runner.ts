@@ -17,6 +17,7 @@ import type { PodRuntime } from './pod-runtime.ts'
 import { Reconciler } from './reconcile.ts'
 
 const LOG_ROOT = '/var/log/pods'
+const LOG_ROTATION_INTERVAL_MS = 5_000
 /** The name of the network in the conflist that polderd installs. */
 const NETWORK = 'polder'
 
@@ -47,6 +48,12 @@ export function createRunner({ config, own, store, attachments, log }: RunnerOpt
   const namespaces = new NetnsRuntime({ attachments, nodeName: own.name, hostIPs, network: NETWORK })
   const reconciler = new Reconciler({ store, nodeName: own.name, containers, namespaces, log })
   const binder = new Binder(store, own.name, log)
+  let rotation: NodeJS.Timeout | undefined
+  const rotateLogs = (): void => {
+    containers.rotateLogs().catch((error: unknown) => {
+      log.warn({ err: error }, 'a container log could not be begun anew; it grows until that works')
+    })
+  }
   return {
     runtimeFor: (pod) => reconciler.runtimeOf(pod),
     start: () => {
@@ -54,8 +61,10 @@ export function createRunner({ config, own, store, attachments, log }: RunnerOpt
       rmSync(execDir, { recursive: true, force: true })
       reconciler.start()
       binder.start()
+      rotation = setInterval(rotateLogs, LOG_ROTATION_INTERVAL_MS)
     },
     stop: async () => {
+      clearInterval(rotation)
       binder.stop()
       await reconciler.stop()
       containers.close()

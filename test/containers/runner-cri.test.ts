@@ -437,6 +437,27 @@ describe('logs', () => {
     await following
     await remove(counter)
   })
+
+  test('begin anew when they are long, and nobody who reads or follows misses a line', {
+    timeout: 60_000,
+  }, async () => {
+    const lines = 'i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.01; done'
+    const writer = podOf('long', [{ command: ['sh', '-c', lines] }], { restartPolicy: 'Never' })
+    await runtime.ensure(writer)
+    const reader = new Collector()
+    const following = runtime.logs(writer, { follow: true }, reader)
+    await until('output', async () => expect(reader.text).toContain('line 20\n'))
+    await runtime.rotateLogs(100)
+    await until('more', async () => expect(reader.text).toContain('line 100\n'))
+    const folder = `${containerd.folder}/logs/default_long_${writer.metadata.uid}/${writer.spec.containers[0]!.name}`
+    expect(readdirSync(folder).sort()).toEqual(['0.log', '0.log.1'])
+    await following
+    const all = Array.from({ length: 300 }, (_value, index) => `line ${index + 1}\n`)
+    expect(reader.text).toBe(all.join(''))
+    expect(await logsOf(runtime, writer)).toBe(all.join(''))
+    expect(await logsOf(runtime, writer, { tail: 290 })).toBe(all.slice(10).join(''))
+    await remove(writer)
+  })
 })
 
 test('20 pods side by side leave nothing', async () => {

@@ -169,7 +169,7 @@ describe('log entries', () => {
           const text = lines.map((line) => `${line}\n`).join('') + (ended ? '' : 'rest')
           writeFileSync(path, text)
           const file = await open(path)
-          const start = await tailStart(file, tail)
+          const { position: start } = await tailStart(file, tail)
           await file.close()
           const all = text.split(/(?<=\n)/).filter((line) => line !== '')
           expect(text.slice(start)).toBe(tail === 0 ? '' : all.slice(-tail).join(''))

@@ -113,6 +113,7 @@ interface Calls {
   'runtime.StartContainer': [{ container_id: string }, unknown]
   'runtime.StopContainer': [{ container_id: string; timeout: number }, unknown]
   'runtime.RemoveContainer': [{ container_id: string }, unknown]
+  'runtime.ReopenContainerLog': [{ container_id: string }, unknown]
   'runtime.ListContainers': [LabelFilter, { containers: Container[] }]
   'runtime.ContainerStatus': [{ container_id: string }, { status: ContainerStatus }]
   'images.ImageStatus': [{ image: { image: string } }, { image?: { id: string } }]

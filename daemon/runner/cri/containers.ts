@@ -8,6 +8,7 @@ import { BackOff } from './back-off.ts'
 import type { ContainerdClient, ContainerStatus, Container as CriContainer } from './client.ts'
 import { CONTAINER_CREATED, CONTAINER_EXITED, CONTAINER_RUNNING } from './client.ts'
 import { Images } from './images.ts'
+import { rotatedPath } from './log-rotation.ts'
 import * as config from './pod-config.ts'
 import type { PodRecord } from './pod-record.ts'
 import { newestContainer } from './pod-record.ts'
@@ -84,7 +85,8 @@ export class Containers {
   async remove(container: CriContainer): Promise<void> {
     const { log_path } = await this.#status(container.id)
     await this.#client.call('runtime.RemoveContainer', { container_id: container.id })
-    if (log_path !== '') await rm(log_path, { force: true })
+    if (log_path === '') return
+    for (const path of [log_path, rotatedPath(log_path)]) await rm(path, { force: true })
   }
 
   forget(uid: string): void {

@@ -3,7 +3,7 @@
  * containers in order; what exits is started again as restartPolicy says; what died, or was made from another manifest,
  * is made anew. All state is containerd's: a new polderd finds its pods by their labels. Only back-off is in memory.
  *
- * It has no probes, volumes, init containers or resource limits, and rotates no logs.
+ * It has no probes, volumes, init containers or resource limits.
  */
 import type { Writable } from 'node:stream'
 import type { ExecRequest } from '../../api/types.ts'
@@ -14,6 +14,7 @@ import type { ContainerdClient, Container as CriContainer } from './client.ts'
 import { CONTAINER_CREATED, CONTAINER_RUNNING, connectContainerd, SANDBOX_READY } from './client.ts'
 import { Containers, isWanted } from './containers.ts'
 import { execInContainer } from './exec.ts'
+import { LOG_BYTES_MAX, rotateLogs } from './log-rotation.ts'
 import { streamLog } from './logs.ts'
 import * as config from './pod-config.ts'
 import type { PodRecord } from './pod-record.ts'
@@ -115,6 +116,11 @@ export class CriRuntime implements PodRuntime {
       return state !== CONTAINER_RUNNING && state !== CONTAINER_CREATED
     }
     await streamLog(log_path, options, out, isOver)
+  }
+
+  /** Begins anew what has grown too long. For now and then. */
+  async rotateLogs(bytesMax = LOG_BYTES_MAX): Promise<void> {
+    await rotateLogs(this.#client, this.#facts.logRoot, bytesMax)
   }
 
   /** What containerd has of this pod; what an earlier pod of the same name left is removed first. */
