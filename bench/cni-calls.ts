@@ -15,12 +15,14 @@ export async function callPlugin(plugin: CniPlugin, command: 'ADD' | 'DEL', netn
   return JSON.parse(calls) as CniCall[]
 }
 
-/** Attaches namespaces and resolves to them as pods, with the IPv4 address each was given. */
+/** Attaches namespaces and resolves to them as pods, with the addresses each was given. */
 export async function attachPods(plugin: CniPlugin, netns: string[]): Promise<BenchPod[]> {
   const calls = await callPlugin(plugin, 'ADD', netns)
   return calls.map(({ result }, i) => {
-    const ip = result?.ips?.find(({ address }) => !address.includes(':'))
-    if (ip === undefined) throw new Error(`${plugin.program} gave no IPv4 address: ${JSON.stringify(result)}`)
-    return { netns: netns[i]!, address: ip.address.split('/')[0]! }
+    const given = result?.ips?.map(({ address }) => address.split('/')[0]!) ?? []
+    const ipv4 = given.find((address) => !address.includes(':'))
+    const ipv6 = given.find((address) => address.includes(':'))
+    if (ipv4 === undefined) throw new Error(`${plugin.program} gave no IPv4 address: ${JSON.stringify(result)}`)
+    return { netns: netns[i]!, addresses: ipv6 === undefined ? { ipv4 } : { ipv4, ipv6 } }
   })
 }

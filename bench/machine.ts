@@ -1,4 +1,4 @@
-/** The machine a bench runs on, and whether it is quiet enough for it. */
+/** The machine a bench runs on, and how busy it is. */
 import { readFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -14,16 +14,30 @@ export interface Machine {
 }
 
 export async function lookAtMachine(): Promise<Machine> {
-  const before = cpuTimes()
+  const before = cpuTicks()
   await delay(LOOK_MS)
-  const after = cpuTimes()
-  const busy = 1 - (after.idle - before.idle) / (after.all - before.all)
-  return { kernel: release(), cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, busy }
+  return {
+    kernel: release(),
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    busy: busyShare(before, cpuTicks()),
+  }
 }
 
-/** In ticks, of all cores since the boot: user nice system idle iowait irq softirq steal. */
-function cpuTimes(): { all: number; idle: number } {
+/** Of all cores since the boot, in ticks. What a hypervisor gave to others (steal) is neither. */
+export interface CpuTicks {
+  busy: number
+  idle: number
+}
+
+export function cpuTicks(): CpuTicks {
   const words = readFileSync('/proc/stat', 'utf8').split('\n')[0]!.trim().split(/\s+/)
-  const ticks = words.slice(1, 9).map(Number)
-  return { all: ticks.reduce((sum, one) => sum + one, 0), idle: ticks[3]! + ticks[4]! }
+  const [user, nice, system, idle, iowait, irq, softirq] = words.slice(1).map(Number)
+  return { busy: user! + nice! + system! + irq! + softirq!, idle: idle! + iowait! }
+}
+
+/** Of all cores together, 0 to 1. */
+export function busyShare(before: CpuTicks, after: CpuTicks): number {
+  const busy = after.busy - before.busy
+  return busy / (busy + after.idle - before.idle)
 }

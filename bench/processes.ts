@@ -91,6 +91,12 @@ export class Background {
   }
 }
 
+/** Processes in a namespace, whoever started them. */
+export async function pidsIn(netns: string): Promise<number[]> {
+  const listed = await run(['ip', 'netns', 'pids', netns])
+  return listed.split('\n').filter(Boolean).map(Number)
+}
+
 function launch(command: readonly string[]): ChildProcess {
   const [file = '', ...args] = command
   const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'], env: ENVIRONMENT })

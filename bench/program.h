@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,11 @@ static inline void set_receive_timeout(int fd, int milliseconds) {
   if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0) fail("SO_RCVTIMEO");
 }
 
+/* The machine's default may be another; a namespace may not set its own. */
+static inline void set_congestion_control(int fd) {
+  if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5) != 0) fail("TCP_CONGESTION cubic");
+}
+
 /* A socket on every address of either family. */
 static inline int bound_socket(int type, const char *port) {
   int fd = socket(AF_INET6, type | SOCK_CLOEXEC, 0), on = 1, off = 0;
@@ -51,6 +57,7 @@ static inline int connected_socket(int type, const char *address, const char *po
   int is_v4 = inet_pton(AF_INET, address, &v4.sin_addr) == 1;
   if (!is_v4 && inet_pton(AF_INET6, address, &v6.sin6_addr) != 1) fail(address);
   int fd = socket(is_v4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && type == SOCK_STREAM) set_congestion_control(fd);
   struct sockaddr *remote = is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
   if (fd < 0 || connect(fd, remote, is_v4 ? sizeof v4 : sizeof v6) != 0) fail("connect");
   return fd;

@@ -3,4 +3,10 @@ import { fileURLToPath } from 'node:url'
 
 const built = (name: string): string => fileURLToPath(new URL(`../build/bench/${name}`, import.meta.url))
 
-export const PROGRAMS = { rr: built('rr'), udp: built('udp'), cniCalls: built('cni-calls') }
+export const PROGRAMS = {
+  cniCalls: built('cni-calls'),
+  connections: built('connections'),
+  rr: built('rr'),
+  udp: built('udp'),
+  udpRate: built('udp-rate'),
+}

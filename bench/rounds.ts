@@ -3,20 +3,25 @@
  * that what changes on the machine in the course of time meets all of them. A turn is one peer brought up in a topology
  * of its own, measured, and taken down.
  */
-import type { Contest } from './contests.ts'
-import type { Reading } from './measures/measure.ts'
-import type { Peer } from './peers/peer.ts'
+import { type Contest, measuresFor } from './contests.ts'
+import type { Measure, Reading } from './measures/measure.ts'
+import type { Family, Network, Peer } from './peers/peer.ts'
 import { type Summary, summarise } from './statistics.ts'
 import { Topology } from './topology.ts'
 
 export interface RoundsOptions {
   rounds: number
   seconds: number
+  families: readonly Family[]
   progress(line: string): void
+  /** After each round, with what there is by then. */
+  roundDone(round: number, outcomes: Outcome[]): void
 }
 
 export interface Row {
   name: string
+  /** What is measured, without the family it is measured in. */
+  figure: string
   unit: string
   better: Reading['better']
   /** By peer, then by round. A peer without such a thing has none. */
@@ -31,40 +36,60 @@ export interface Outcome {
 export async function runRounds(contests: readonly Contest[], options: RoundsOptions): Promise<Outcome[]> {
   const outcomes = contests.map((contest): Outcome => ({ contest, rows: [] }))
   const turns = options.rounds * contests.reduce((sum, { peers }) => sum + peers.length, 0)
+  const begin = performance.now()
   let turn = 0
   for (let round = 1; round <= options.rounds; round++) {
-    for (const { contest, rows } of outcomes) {
-      for (const peer of contest.peers) {
-        options.progress(`[${++turn}/${turns}] round ${round}: ${shortTitle(contest)}: ${peer.name}`)
-        for (const reading of await takeTurn(contest, peer, options)) note(rows, peer, reading)
+    for (const outcome of outcomes) {
+      for (const peer of outcome.contest.peers) {
+        const left = turn === 0 ? '' : `, ${formatTime(((performance.now() - begin) / turn) * (turns - turn))} left`
+        options.progress(`[${++turn}/${turns}${left}] round ${round}: ${shortTitle(outcome.contest)}: ${peer.name}`)
+        await takeTurn(outcome, peer, options)
       }
     }
+    options.roundDone(round, outcomes)
   }
   return outcomes
 }
 
-async function takeTurn(contest: Contest, peer: Peer, { seconds, progress }: RoundsOptions): Promise<Reading[]> {
+async function takeTurn({ contest, rows }: Outcome, peer: Peer, options: RoundsOptions): Promise<void> {
   const topology = await Topology.create(contest.wire)
   const network = await peer.up(topology)
-  const to = network[contest.place]
-  if (to === undefined) throw new Error(`${peer.name} has no pod for ${contest.place}`)
-  const readings: Reading[] = []
-  for (const measure of contest.measures) {
-    for (const reading of await measure.run({ topology, network, from: network.pod, to, seconds })) {
-      progress(`      ${reading.row}: ${formatValue(reading.value)} ${reading.unit}`)
-      readings.push(reading)
+  for (const measure of measuresFor(contest, peer)) {
+    for (const family of measure.perFamily ? options.families : (['ipv4'] as const)) {
+      for (const reading of await read(measure, { topology, network, contest, family, seconds: options.seconds })) {
+        const row = note(rows, peer, family, reading)
+        options.progress(`      ${row.name}: ${formatValue(reading.value)} ${reading.unit}`)
+      }
     }
   }
   await network.down()
   await topology.remove()
-  return readings
 }
 
-function note(rows: Row[], peer: Peer, { row, unit, better, value }: Reading): void {
-  const known = rows.find(({ name }) => name === row)
-  const noted = known ?? { name: row, unit, better, values: {} }
+interface Occasion {
+  topology: Topology
+  network: Network
+  contest: Contest
+  family: Family
+  seconds: number
+}
+
+/** A peer without the family has nothing to say. */
+async function read(measure: Measure, { topology, network, contest, family, seconds }: Occasion): Promise<Reading[]> {
+  const to = network[contest.place]
+  if (to === undefined) throw new Error(`there is no pod for ${contest.place}`)
+  const address = to.addresses[family]
+  if (address === undefined) return []
+  return measure.run({ topology, network, from: network.pod, to, address, seconds })
+}
+
+function note(rows: Row[], peer: Peer, family: Family, { row: figure, unit, better, value }: Reading): Row {
+  const name = family === 'ipv6' ? `${figure}, IPv6` : figure
+  const known = rows.find((row) => row.name === name)
+  const noted = known ?? { name, figure, unit, better, values: {} }
   if (known === undefined) rows.push(noted)
   noted.values[peer.name] = [...(noted.values[peer.name] ?? []), value]
+  return noted
 }
 
 /** The first peer to another in each round, summarised; undefined where either has no such row. */
@@ -82,4 +107,8 @@ export function shortTitle({ title }: Contest): string {
 export function formatValue(value: number): string {
   const decimals = Math.max(0, 2 - Math.floor(Math.log10(Math.max(value, 1e-9))))
   return value.toFixed(Math.min(decimals, 3))
+}
+
+export function formatTime(ms: number): string {
+  return ms < 90_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`
 }

@@ -8,26 +8,24 @@
  * Times go into a histogram of 100 ns steps up to 100 ms; what takes longer counts as 100 ms.
  */
 #include "program.h"
-#include <netinet/tcp.h>
 
 enum { BUCKET_NS = 100, BUCKETS = 1000000, PATIENCE_MS = 5000 };
 
 static uint32_t histogram[BUCKETS];
 
-/* The machine's default congestion control may be another; a namespace may not set its own. */
-static void set_options(int fd) {
+static void set_no_delay(int fd) {
   int on = 1;
   if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) fail("TCP_NODELAY");
-  if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5) != 0) fail("TCP_CONGESTION cubic");
 }
 
 static void serve(const char *port) {
   int listener = bound_socket(SOCK_STREAM, port);
+  set_congestion_control(listener);
   if (listen(listener, 1) != 0) fail("listen");
   say_ready();
   int fd = accept(listener, NULL, NULL);
   if (fd < 0) fail("accept");
-  set_options(fd);
+  set_no_delay(fd);
   char byte;
   while (recv(fd, &byte, 1, 0) == 1)
     if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1) return;
@@ -44,7 +42,7 @@ static double percentile_us(uint64_t transactions, double share) {
 
 static void ask(const char *address, const char *port, double warm_up_s, double seconds) {
   int fd = connected_socket(SOCK_STREAM, address, port);
-  set_options(fd);
+  set_no_delay(fd);
   set_receive_timeout(fd, PATIENCE_MS);
   uint64_t begin = now_ns() + (uint64_t)(warm_up_s * NS_PER_S), end = begin + (uint64_t)(seconds * NS_PER_S);
   uint64_t transactions = 0, before = now_ns();

@@ -10,7 +10,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inside, run } from './processes.ts'
+import { inside, pidsIn, run } from './processes.ts'
 
 const PREFIX = 'polder-b'
 
@@ -45,6 +45,10 @@ export const UNDERLAY_MTU_BYTES = 1500
 const namespaces = new Set<string>()
 const folders = new Set<string>()
 process.once('exit', () => {
+  for (const name of namespaces) {
+    const listed = spawnSync('ip', ['netns', 'pids', name], { encoding: 'utf8' }).stdout
+    for (const pid of listed.split('\n').filter(Boolean)) kill(Number(pid))
+  }
   spawnSync('ip', ['-force', '-batch', '-'], { input: deletion(namespaces) })
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
@@ -67,7 +71,7 @@ export class Topology {
     const ends = `name ${UNDERLAY} netns ${one.netns} mtu ${UNDERLAY_MTU_BYTES} type veth peer name ${UNDERLAY}`
     await ip([`link add ${ends} netns ${two.netns} mtu ${UNDERLAY_MTU_BYTES}`])
     for (const { netns, underlayAddress } of topology.nodes) {
-      await ip([`addr add ${underlayAddress}/24 dev ${UNDERLAY}`, `link set ${UNDERLAY} up`], netns)
+      await ip(['link set lo up', `addr add ${underlayAddress}/24 dev ${UNDERLAY}`, `link set ${UNDERLAY} up`], netns)
       const { ethtool } = WIRES[wire]
       if (ethtool !== undefined) await run(inside(netns, ['ethtool', '-K', UNDERLAY, ...ethtool.split(' ')]))
     }
@@ -83,6 +87,8 @@ export class Topology {
   }
 
   async remove(): Promise<void> {
+    // What a daemon left running of its own, too: polder's keeper outlives polderd.
+    for (const name of this.#namespaces) for (const pid of await pidsIn(name)) kill(pid)
     await ip(deletion(this.#namespaces).trimEnd().split('\n'))
     for (const name of this.#namespaces) namespaces.delete(name)
     rmSync(this.folder, { recursive: true, force: true })
@@ -111,12 +117,17 @@ export async function removeStale(): Promise<void> {
     .split('\n')
     .map((line) => line.split(' ')[0]!)
     .filter(isStale)
-  for (const name of stale) {
-    const pids = await run(['ip', 'netns', 'pids', name])
-    for (const pid of pids.split('\n').filter(Boolean)) process.kill(Number(pid), 'SIGKILL')
-  }
+  for (const name of stale) for (const pid of await pidsIn(name)) kill(pid)
   if (stale.length > 0) await ip(stale.map((name) => `netns del ${name}`))
   for (const name of readdirSync(tmpdir()).filter(isStale)) rmSync(join(tmpdir(), name), { recursive: true })
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has ended meanwhile.
+  }
 }
 
 function isStale(name: string): boolean {

@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     root: `${import.meta.dirname}/..`,
-    include: ['test/*.test.ts', 'test/{packet,daemon,cli,fuzz}/**/*.test.ts'],
+    include: ['test/*.test.ts', 'test/{packet,daemon,cli,bench,fuzz}/**/*.test.ts'],
     pool: 'forks',
     testTimeout: 10_000,
   },

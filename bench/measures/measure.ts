@@ -14,16 +14,23 @@ export interface Subject {
   network: Network
   from: BenchPod
   to: BenchPod
+  /** Of `to`, in the family at hand. */
+  address: string
   /** Of each measurement, after its warm-up. */
   seconds: number
 }
 
 export interface Measure {
   name: string
+  /** Whether it is taken for each family: what goes between pods is. */
+  perFamily: boolean
   /** What its rows mean: tools, versions, knobs. */
   describe(): Promise<string>
   run(subject: Subject): Promise<Reading[]>
 }
 
 /** TCP grows its windows, and V8 compiles, before anything counts. */
-export const WARM_UP_S = 1
+export const WARM_UP_S = 0.5
+
+/** Small as of a name server's question, and large as of a stream; both whole in a pod's packet of either family. */
+export const UDP_PAYLOADS_BYTES = [64, 1400] as const

@@ -1,32 +1,40 @@
 /**
- * veth + bridge: pods of one node on a Linux bridge, made by Debian's own CNI plugins `bridge` and `host-local`. IPv4
- * only: with IPv6 the plugin waits for duplicate address detection, which is not what is to be measured.
+ * veth + bridge: pods of one node on a Linux bridge, made by Debian's own CNI plugins `bridge` and `host-local`. The
+ * plugins give IPv4 only: with IPv6 they wait for duplicate address detection, which is not what is to be measured. IPv6
+ * is added to the pods that traffic goes between.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { attachPods } from '../cni-calls.ts'
-import { run } from '../processes.ts'
-import type { Topology } from '../topology.ts'
-import { type CniPlugin, type Network, type Peer, POD_MTU_BYTES } from './peer.ts'
+import { packageVersion } from '../packages.ts'
+import { ip, type Topology } from '../topology.ts'
+import { type BenchPod, type CniPlugin, type Network, type Peer, POD_MTU_BYTES } from './peer.ts'
 
 const PLUGIN_FOLDER = '/usr/lib/cni'
 
 export const BRIDGE: Peer = {
   name: 'veth + bridge',
+  kind: 'kernel',
 
   async describe() {
-    const about = await run(['dpkg-query', '-s', 'containernetworking-plugins'])
-    const version = /^Version: (.*)$/m.exec(about)?.[1]
-    return `CNI plugins bridge + host-local ${version}, IPv4 only, no masquerading, pod MTU ${POD_MTU_BYTES}`
+    const version = await packageVersion('containernetworking-plugins')
+    return `CNI plugins bridge + host-local ${version}, IPv4 by them, IPv6 by hand, no masquerading, pod MTU ${POD_MTU_BYTES}`
   },
 
   async up(topology: Topology): Promise<Network> {
     const config = join(topology.folder, 'bridge.json')
     writeFileSync(config, JSON.stringify(configuration(topology)))
     const plugin: CniPlugin = { program: `${PLUGIN_FOLDER}/bridge`, config, netns: topology.nodes[0].netns }
-    const [pod, sameNode] = await attachPods(plugin, await topology.addPods(['pod', 'same-node']))
+    const pods = await attachPods(plugin, await topology.addPods(['pod', 'same-node']))
+    const [pod, sameNode] = await Promise.all(pods.map((one, i) => addIpv6(one, i + 2)))
     return { pod: pod!, sameNode: sameNode!, attachedPods: 2, plugin, down: async () => {} }
   },
+}
+
+async function addIpv6({ netns, addresses }: BenchPod, host: number): Promise<BenchPod> {
+  const ipv6 = `fd00:10:245:1::${host}`
+  await ip([`addr add ${ipv6}/64 dev eth0 nodad`], netns)
+  return { netns, addresses: { ...addresses, ipv6 } }
 }
 
 function configuration(topology: Topology): object {

@@ -4,10 +4,13 @@
  */
 import type { Topology } from '../topology.ts'
 
+export const FAMILIES = ['ipv4', 'ipv6'] as const
+export type Family = (typeof FAMILIES)[number]
+
 export interface BenchPod {
   netns: string
-  /** Its IPv4 address. */
-  address: string
+  /** Where a peer has no IPv6, no measurement of it takes place. */
+  addresses: { ipv4: string; ipv6?: string }
 }
 
 /** The CNI plugin that attaches pods on node 1. */
@@ -21,10 +24,14 @@ export interface CniPlugin {
 
 /** What runs all the time on node 1 so that pods are connected. */
 export interface Daemon {
-  startUpMs: number
-  /** Resident memory when it was ready, without any pod. */
-  startMB: number
-  residentMB(): number
+  /** It and all it started, in megabytes of 1e6 bytes. */
+  memory(): Promise<{ residentMB: number; proportionalMB: number }>
+  /** CPU time it and all it started have used. */
+  cpuMs(): Promise<number>
+  /** Ends it, leaving the pods, and starts it again; resolves to when it was started, as performance.now() has it. */
+  restart(): Promise<number>
+  /** Resolves once it can be talked to. */
+  untilAnswers(): Promise<void>
 }
 
 export interface Network {
@@ -42,12 +49,18 @@ export interface Network {
 /** Which of a network's pods the traffic goes to. */
 export type Place = 'sameNode' | 'otherNode'
 
+/** What it is to polder: `kernel` the alternative that ratios and targets mean, `tuned` that with more knobs turned. */
+export type PeerKind = 'polder' | 'kernel' | 'tuned' | 'user-space'
+
 export interface Peer {
   name: string
+  kind: PeerKind
+  /** Why it cannot take part here; undefined: it can. */
+  absence?(): Promise<string | undefined>
   /** Version and knobs: what a reader must know to judge the figures. */
   describe(): Promise<string>
   up(topology: Topology): Promise<Network>
 }
 
-/** Pods of every peer have the MTU that VXLAN leaves, on one node too. */
+/** Pods have the MTU that VXLAN leaves, on one node too. A peer that needs more room says so. */
 export const POD_MTU_BYTES = 1450

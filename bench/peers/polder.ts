@@ -9,7 +9,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { VERSION } from '../../daemon/version.ts'
 import { attachPods } from '../cni-calls.ts'
-import { Background, inside, run } from '../processes.ts'
+import { cpuMsOf, memoryOf } from '../process-facts.ts'
+import { Background, inside, pidsIn, run } from '../processes.ts'
 import { type NodeSite, type Topology, UNDERLAY } from '../topology.ts'
 import type { CniPlugin, Daemon, Network, Peer } from './peer.ts'
 
@@ -18,6 +19,7 @@ const READY_TIMEOUT_MS = 30_000
 
 export const POLDER: Peer = {
   name: 'polder',
+  kind: 'polder',
 
   async describe() {
     return `${VERSION}, Node ${process.versions.node}, one data-path worker a node, default settings`
@@ -30,7 +32,8 @@ export const POLDER: Peer = {
     const onOne = await topology.addPods(['pod', 'same-node'])
     const [pod, sameNode] = await attachPods(first.plugin, onOne)
     const [otherNode] = await attachPods(second.plugin, await topology.addPods(['other-node']))
-    await untilReaches(pod!.netns, otherNode!.address, [first, second])
+    const { ipv4, ipv6 } = otherNode!.addresses
+    for (const address of [ipv4, ipv6!]) await untilReaches(pod!.netns, address, [first, second])
     const down = async () => void (await Promise.all([first.stop(), second.stop()]))
     const pods = { pod: pod!, sameNode: sameNode!, otherNode: otherNode!, attachedPods: onOne.length }
     return { ...pods, plugin: first.plugin, daemon: first, down }
@@ -39,13 +42,17 @@ export const POLDER: Peer = {
 
 class Polderd implements Daemon {
   readonly plugin: CniPlugin
-  readonly #process: Background
-  startUpMs = 0
-  startMB = 0
+  readonly #netns: string
+  readonly #command: readonly string[]
+  readonly #socket: string
+  #process: Background
 
-  private constructor(process: Background, plugin: CniPlugin) {
-    this.#process = process
+  private constructor(netns: string, command: readonly string[], socket: string, plugin: CniPlugin) {
+    this.#netns = netns
+    this.#command = command
+    this.#socket = socket
     this.plugin = plugin
+    this.#process = new Background(command)
   }
 
   /** Resolves when it answers and its plugin can be called. */
@@ -67,17 +74,14 @@ class Polderd implements Daemon {
     const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
     const config = join(folder, 'plugin.json')
     const plugin = { program: join(flags['cni-bin-dir'], 'polder-cni'), config, netns: node.netns }
-
-    const begin = performance.now()
-    const polderd = new Polderd(new Background(inside(node.netns, [process.execPath, MAIN, ...words])), plugin)
+    const command = inside(node.netns, [process.execPath, MAIN, ...words])
+    const polderd = new Polderd(node.netns, command, socket, plugin)
     await until('polderd answers', [polderd], () => answers(socket))
-    polderd.startUpMs = performance.now() - begin
     const list = join(flags['cni-conf-dir'], '10-polder.conflist')
     await until('polderd installs its plugin', [polderd], async () => {
       writeFileSync(config, pluginConfig(readFileSync(list, 'utf8')))
       return true
     })
-    polderd.startMB = polderd.residentMB()
     return polderd
   }
 
@@ -89,9 +93,24 @@ class Polderd implements Daemon {
     return this.#process.said
   }
 
-  residentMB(): number {
-    const status = readFileSync(`/proc/${this.#process.pid}/status`, 'utf8')
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)![1]) / 1024
+  /** Nothing but polderd, and what it started, stays in a node's namespace. */
+  async memory(): Promise<{ residentMB: number; proportionalMB: number }> {
+    return memoryOf(await pidsIn(this.#netns))
+  }
+
+  async cpuMs(): Promise<number> {
+    return cpuMsOf(await pidsIn(this.#netns))
+  }
+
+  async restart(): Promise<number> {
+    await this.stop()
+    const begin = performance.now()
+    this.#process = new Background(this.#command)
+    return begin
+  }
+
+  untilAnswers(): Promise<void> {
+    return until('polderd answers', [this], () => answers(this.#socket))
   }
 
   async stop(): Promise<void> {
