@@ -11,6 +11,7 @@ import type {
   DeleteAnswer,
   ExecRequest,
   Finding,
+  FlowsAnswer,
   NodeInfo,
   PutAnswer,
 } from '../daemon/api/types.ts'
@@ -75,6 +76,10 @@ export class Client {
 
   counters(): Promise<Counters> {
     return this.json('GET', '/v1/counters')
+  }
+
+  flows(narrow: Record<string, string>): Promise<FlowsAnswer> {
+    return this.json('GET', `/v1/flows?${new URLSearchParams(narrow)}`)
   }
 
   findings(): Promise<Finding[]> {

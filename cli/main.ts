@@ -10,6 +10,7 @@ import { deleteCommand } from './commands/delete.ts'
 import { describeCommand } from './commands/describe.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { execCommand } from './commands/exec.ts'
+import { flowsCommand } from './commands/flows.ts'
 import { getCommand } from './commands/get.ts'
 import { logsCommand } from './commands/logs.ts'
 import { netnsCommand } from './commands/netns.ts'
@@ -47,6 +48,7 @@ async function buildProgram(words: string[]): Promise<Command> {
     logsCommand(),
     execCommand(),
     waitCommand(),
+    flowsCommand(),
     deleteCommand(),
     doctorCommand(),
     versionCommand(),

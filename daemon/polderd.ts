@@ -2,6 +2,7 @@
  * The composition root: every part of the daemon is constructed here, in the order in which one stands on another, and
  * stopped in the reverse one. The only file that knows them all.
  */
+import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import { createApi } from './api/server.ts'
 import type { NodeInfo } from './api/types.ts'
@@ -68,6 +69,7 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
     attachments,
     info: (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways }),
     counters: () => dataPlane.counters(),
+    flows: () => dataPlane.flows(),
     findings: () => host.findings(),
     runtimeFor: (pod) => runner?.runtimeFor(pod),
     cni: createCni({ ...config, attachments, spool, addressesLeft: () => ipam.freeCount, log }),
@@ -136,7 +138,8 @@ async function startDataPath(
   const offloads = probeOffloads(hostFd)
   const poisonFolder = `${config.stateDir}/poison`
   const { surroundings } = peers
-  const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings, poisonFolder, log })
+  const flows = { path: `${dirname(config.socket)}/flows`, capacity: config.maxFlows, bootId: readBootId(), log }
+  const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings, poisonFolder, flows, log })
   peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
   return { dataPlane, offloads, fdStore }
 }

@@ -7,6 +7,8 @@
  *
  * There are at least HEADROOM_BYTES writable bytes before `at`: encapsulation moves an offset, not bytes.
  */
+import { FlowKey } from './flow-key.ts'
+
 export const HEADROOM_BYTES = 22
 
 /** The transport checksum is in the packet, right or wrong. */
@@ -21,7 +23,7 @@ export const GSO_TCPV6 = 4
 export const GSO_UDP_L4 = 5
 export const GSO_ECN = 0x80
 
-export class Packet {
+export class Packet extends FlowKey {
   readonly bytes: Uint8Array
   readonly view: DataView
 
@@ -40,23 +42,18 @@ export class Packet {
 
   // Valid after parse() answered 0.
   family = 0
-  src0 = 0
-  src1 = 0
-  src2 = 0
-  src3 = 0
-  dst0 = 0
-  dst1 = 0
-  dst2 = 0
-  dst3 = 0
   /** TOS or traffic class: DSCP and ECN. */
   tos = 0
   ttl = 0
-  protocol = 0
   /** Offset of the transport header in the arena; 0 where there is none: a fragment after the first, or unknown to us. */
   l4 = 0
   /** Offset of the transport payload; equals `l4` where the protocol has no ports. */
   payload = 0
   isFragment = false
+  /** Whether addresses, ports and protocol name a flow: not of ICMP but echo, not of a fragment after the first. */
+  isFlowKey = false
+  /** What the fragments of one datagram share; of fragments only. */
+  fragmentId = 0
   srcPort = 0
   dstPort = 0
   /** Where not 0, the packet leaves in IPv4 fragments of at most so many bytes (fragment.ts). */
@@ -64,6 +61,7 @@ export class Packet {
 
   /** `bytes` is the arena, or a buffer of its own (tests, trace) with HEADROOM_BYTES before the packet. */
   constructor(bytes: Uint8Array) {
+    super()
     this.bytes = bytes
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }

@@ -6,6 +6,6 @@ export default defineConfig({
     root: `${import.meta.dirname}/..`,
     include: ['test/*.test.ts', 'test/{packet,daemon,cli,bench,fuzz}/**/*.test.ts'],
     pool: 'forks',
-    testTimeout: 10_000,
+    testTimeout: 30_000,
   },
 })

@@ -97,10 +97,15 @@ async function nodeFields(node: Node, daemons: Daemons): Promise<Field[]> {
   ]
 }
 
-function counterFields({ entrances, drops, answers }: Counters): Field[] {
+function counterFields({ entrances, drops, answers, flows }: Counters): Field[] {
   return [
     ['Packets In', entrances.map((each): Field => [each.name, `${each.packets} packets, ${each.bytes} bytes`])],
     ['Answered by ICMP', String(answers)],
+    ['Flows', flowField(flows)],
     ['Packets Dropped', drops.map((each): Field => [each.reason, `${each.packets} (${each.text})`])],
   ]
+}
+
+function flowField({ flows, capacity, opened, evicted, refused }: Counters['flows']): string {
+  return `${flows} of ${capacity}; ${opened} opened, ${evicted} forgotten early to make room, ${refused} refused`
 }

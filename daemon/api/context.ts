@@ -1,6 +1,7 @@
 /** What the handlers work on: plain values and functions that polderd's composition root hands to createApi. */
 import type { IncomingHttpHeaders } from 'node:http'
 import type pino from 'pino'
+import type { FlowRecord } from '../../packet/tables/flow-list.ts'
 import type { Attachments } from '../attachments/attachment.ts'
 import type { Pod } from '../cluster/objects.ts'
 import type { ClusterStore } from '../cluster/store.ts'
@@ -15,6 +16,7 @@ export interface ApiContext {
   attachments: Attachments
   info: () => NodeInfo
   counters: () => Counters
+  flows: () => Iterable<FlowRecord>
   findings: () => Promise<Finding[]>
   /** What runs this pod on this node; undefined where the runner is off. */
   runtimeFor: (pod: Pod) => PodRuntime | undefined

@@ -7,6 +7,7 @@ import type http from 'node:http'
 import { PolderError } from '../errors.ts'
 import type { ApiContext } from './context.ts'
 import { invalid } from './errors.ts'
+import { listFlows } from './flows.ts'
 import { deleteObject, getObject, listObjects, putObject } from './objects.ts'
 import { execInPod, streamLog } from './pods.ts'
 import { type ApiRequest, readBody } from './request.ts'
@@ -28,6 +29,7 @@ export const ROUTES: Route[] = [
   { method: 'GET', path: '/v1/attachments', handle: (context) => context.attachments.list() },
   { method: 'GET', path: '/v1/findings', handle: (context) => context.findings() },
   { method: 'GET', path: '/v1/counters', handle: (context) => context.counters() },
+  { method: 'GET', path: '/v1/flows', handle: listFlows },
   { method: 'GET', path: '/v1/pods/:namespace/:name/log', handle: streamLog, streams: true },
   { method: 'POST', path: '/v1/pods/:namespace/:name/exec', handle: execInPod, streams: true },
   { method: 'POST', path: '/cni', handle: answerCni, streams: true },

@@ -10,6 +10,7 @@
  *   GET    /v1/attachments                            Attachment[] of this node
  *   GET    /v1/findings                               Finding[]: what is wrong on this node, looked at now
  *   GET    /v1/counters                               Counters of this node's data path
+ *   GET    /v1/flows[?address=&port=&protocol=&limit=] FlowsAnswer of this node's data path
  *   GET    /v1/pods/NS/NAME/log?container=&follow=&tail=&timestamps=   text/plain, streamed; only on the pod's node
  *   POST   /v1/pods/NS/NAME/exec   Upgrade: polder-exec, body-less, ExecRequest as JSON in the query `request`;
  *                                  only on the pod's node; after 101 both sides send frames (EXEC_*)
@@ -17,6 +18,7 @@
  *
  * Every error is an ApiError with a 4xx or 5xx status.
  */
+import type { FlowRecord, FlowTotals } from '../../packet/tables/flow-list.ts'
 import type { PutResult } from '../cluster/store.ts'
 
 export interface ApiError {
@@ -53,6 +55,13 @@ export interface Counters {
   drops: { reason: string; text: string; packets: number }[]
   /** ICMP errors that told a sender why. */
   answers: number
+  flows: FlowTotals
+}
+
+export interface FlowsAnswer {
+  flows: FlowRecord[]
+  /** How many there are, if there were no limit. */
+  matching: number
 }
 
 export interface Finding {

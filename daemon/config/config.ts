@@ -16,6 +16,7 @@ export interface Config {
   encapsulation: 'vxlan' | 'none' | 'auto'
   /** Whether the outer header takes over the DSCP of the packet inside. ECN always does. */
   copyDscp: boolean
+  maxFlows: number
   /** Run the pods that are bound to this node. Off under Kubernetes. */
   runner: boolean
   containerdSocket: string

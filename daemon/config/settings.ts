@@ -106,6 +106,12 @@ export const SETTINGS: Settings = {
     default: false,
     meaning: 'Let the outer header take over the DSCP of the packet inside. ECN it always does (RFC 6040).',
   },
+  maxFlows: {
+    check: wholeNumber(1024, 2 ** 24),
+    default: 262_144,
+    meaning:
+      'How many conversations the node remembers at once; each takes 224 bytes of memory while it is remembered.',
+  },
   runner: {
     check: z.boolean({ error: 'must be true or false' }),
     default: true,

@@ -130,12 +130,13 @@ export class Batch {
     progress[RECEIVED] = received
   }
 
-  /** Takes what is left of the batch through the path and sends what is to be delivered. `nowMs`: any monotonic clock. */
+  /** Takes what is left of the batch through the path and sends what is to be delivered. `nowMs`: the machine's monotonic clock. */
   run(nowMs: number): void {
     const rx = this.#rx
     const progress = this.#progress
     this.#nowMs = nowMs
     this.#learned.expire(this.#tables.peers, nowMs)
+    this.#tables.flows.tick(nowMs)
     for (let i = progress[AT_DESCRIPTOR]!; i < progress[RECEIVED]!; i++) {
       const at = i * d.RX_WORDS
       const port = rx[at + d.RX_PORT]!

@@ -5,6 +5,7 @@
  */
 import type { Logger } from 'pino'
 import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
+import { type FlowRecord, type FlowTotals, flowTotals, listFlows } from '../../packet/tables/flow-list.ts'
 import type { PodEntry } from '../../packet/tables/pods.ts'
 import { buildTables, type NetworkState } from '../../packet/tables/tables.ts'
 import type { Counters } from '../api/types.ts'
@@ -13,6 +14,7 @@ import { MAX_PORTS, PORT_FIRST_POD, PORT_HOST, PORT_UNDERLAY } from '../nic/desc
 import { closeFd, openEvent, signalEvent } from '../nic/nic.ts'
 import { createBatchMemory } from './batch-memory.ts'
 import { Crew } from './crew.ts'
+import { type FlowFileOptions, monotonicMs, prepareFlowFile } from './flow-file.ts'
 import type { PodPorts } from './pod-ports.ts'
 import {
   ACKNOWLEDGED,
@@ -45,8 +47,11 @@ export interface DataPlaneOptions extends PeerSockets {
   surroundings: Surroundings
   /** Where packets are kept that killed the worker. */
   poisonFolder: string
+  flows: FlowFileOptions
   log: Logger
 }
+
+const NO_FLOWS: FlowTotals = { flows: 0, capacity: 0, opened: 0, expired: 0, evicted: 0, refused: 0 }
 
 export class DataPlane implements PodPorts {
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
@@ -54,6 +59,9 @@ export class DataPlane implements PodPorts {
   readonly #eventFd = openEvent()
   readonly #pods = new Map<number, { fd: number; addresses: string[] }>()
   readonly #crew: Crew
+  readonly #flows: FlowFileOptions
+  /** Once packets have flowed. */
+  #flowMemory: ArrayBuffer | undefined
   /** The state that the worker works by, and those after it. */
   #states: WorkerState[] = []
   #sockets: PeerSockets
@@ -62,13 +70,15 @@ export class DataPlane implements PodPorts {
   #holds = 0
 
   private constructor(options: DataPlaneOptions) {
-    const { hostFd, underlayFd, senderFds, surroundings, poisonFolder, log } = options
+    const { hostFd, underlayFd, senderFds, surroundings, poisonFolder, flows, log } = options
+    this.#flows = flows
     this.#hostFd = hostFd
     this.#sockets = { underlayFd, senderFds }
     this.#surroundings = surroundings
     const [control, counters, eventFd] = [this.#control, this.#counters, this.#eventFd]
+    const [memory, flowFile] = [createBatchMemory(), flows.path]
     this.#crew = new Crew({
-      start: { control, counters, memory: createBatchMemory(), eventFd },
+      start: { control, counters, memory, eventFd, flowFile },
       poisonFolder,
       states: () => this.#currentStates(),
       log,
@@ -118,6 +128,7 @@ export class DataPlane implements PodPorts {
 
   /** Packets flow. */
   release(): void {
+    this.#flowMemory = prepareFlowFile(this.#flows)
     Atomics.store(this.#control, HOLD, 0)
     Atomics.notify(this.#control, HOLD)
   }
@@ -164,7 +175,13 @@ export class DataPlane implements PodPorts {
         ({ packets }) => packets > 0,
       ),
       answers: value(COUNT_ANSWERS),
+      flows: this.#flowMemory === undefined ? NO_FLOWS : flowTotals(this.#flowMemory),
     }
+  }
+
+  /** Every flow that the node knows, read while the data path goes on. */
+  flows(): Iterable<FlowRecord> {
+    return this.#flowMemory === undefined ? [] : listFlows(this.#flowMemory, monotonicMs())
   }
 
   /** Ends the workers and closes every descriptor. Devices are persistent: they stay, and so do the pods' addresses. */

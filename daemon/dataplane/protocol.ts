@@ -54,4 +54,6 @@ export interface WorkerStart {
   counters: Float64Array
   memory: BatchMemory
   eventFd: number
+  /** The file that the flow table lies in, ready whenever the worker is not held. */
+  flowFile: string
 }

@@ -11,7 +11,8 @@
  */
 import { readlinkSync } from 'node:fs'
 import { parentPort, receiveMessageOnPort, threadId, workerData } from 'node:worker_threads'
-import { openTables } from '../../packet/tables/tables.ts'
+import { flowsInMemory } from '../../packet/tables/flow-recovery.ts'
+import { type FlowMemory, openFlowMemory, openTables } from '../../packet/tables/tables.ts'
 import { PORT_EVENT } from '../nic/descriptors.ts'
 import {
   type DataplaneHandle,
@@ -23,6 +24,7 @@ import {
   dataplaneSetSenders,
 } from '../nic/nic.ts'
 import { Batch } from './batch.ts'
+import { monotonicMs, openFlowFile } from './flow-file.ts'
 import {
   ACKNOWLEDGED,
   BREATH,
@@ -41,6 +43,11 @@ import {
 const IDLE_MS = 10_000
 /** How often a held worker looks whether there is new state. */
 const REST_MS = 2
+/** While there are flows, so that those that run out are forgotten. */
+const IDLE_WITH_FLOWS_MS = 1_000
+
+/** Before the first packet. */
+const NO_FLOWS_YET = openFlowMemory(flowsInMemory(1))
 
 function standBy(control: Int32Array): void {
   for (;;) {
@@ -54,25 +61,36 @@ function breathe(start: WorkerStart, first: WorkerState): void {
   const { control, counters, memory } = start
   let breath = Atomics.load(control, BREATH) | 1
   Atomics.store(control, BREATH, breath)
-  const batch = new Batch(openTables(first.tables), counters, memory, (count) => dataplaneSend(plane, count))
+  let held = Atomics.load(control, HOLD) !== 0
+  let flows = held ? NO_FLOWS_YET : openFlowMemory(openFlowFile(start.flowFile))
+  let state = first
+  const batch = new Batch(openTables(state.tables, flows), counters, memory, (count) => dataplaneSend(plane, count))
   const plane = dataplaneCreate(memory.arena, memory.rx, memory.tx, batch.failures, Int32Array.from(first.senderFds))
   const ports = new Map<number, number>()
-  let generation = adopt(plane, batch, first, ports, control)
+  adopt(plane, batch, state, flows, ports, control)
   // What the one before left unfinished.
-  batch.run(performance.now())
+  if (!held) batch.run(monotonicMs())
   dataplaneSetPort(plane, PORT_EVENT, start.eventFd)
   while (Atomics.load(control, STOP) === 0) {
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
     const hold = Atomics.load(control, HOLD)
-    const received = hold === 0 ? dataplaneReceive(plane, IDLE_MS) : rest(control, hold)
+    const idleMs = flows.flows.size === 0 ? IDLE_MS : IDLE_WITH_FLOWS_MS
+    const received = hold === 0 ? dataplaneReceive(plane, idleMs) : rest(control, hold)
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
     if (Atomics.load(control, WATCH_SLEEPS) === 1) wakeWatch(control)
     batch.begin(received)
-    const state = Atomics.load(control, GENERATION) === generation ? undefined : newestState()
-    if (state !== undefined) generation = adopt(plane, batch, state, ports, control)
-    batch.run(performance.now())
+    const newer = Atomics.load(control, GENERATION) === state.generation ? undefined : newestState()
+    const released = held && hold === 0
+    if (released) flows = openFlowMemory(openFlowFile(start.flowFile))
+    if (newer !== undefined || released) {
+      state = newer ?? state
+      adopt(plane, batch, state, flows, ports, control)
+    }
+    held = hold !== 0
+    // Held, the flow table may be another polderd's.
+    if (!held) batch.run(monotonicMs())
   }
 }
 
@@ -101,9 +119,10 @@ function adopt(
   plane: DataplaneHandle,
   batch: Batch,
   state: WorkerState,
+  flowMemory: FlowMemory,
   ports: Map<number, number>,
   control: Int32Array,
-): number {
+): void {
   const wanted = new Map(state.ports)
   for (const [port, fd] of ports) {
     if (wanted.get(port) === fd) continue
@@ -116,12 +135,11 @@ function adopt(
     ports.set(port, fd)
   }
   dataplaneSetSenders(plane, Int32Array.from(state.senderFds))
-  const tables = openTables(state.tables)
+  const tables = openTables(state.tables, flowMemory)
   dataplaneSetPeers(plane, tables.peers.endpoints(), tables.peers.size)
-  batch.adopt(tables, performance.now())
+  batch.adopt(tables, monotonicMs())
   Atomics.store(control, ACKNOWLEDGED, state.generation)
   Atomics.notify(control, ACKNOWLEDGED)
-  return state.generation
 }
 
 const start = workerData as WorkerStart

@@ -37,6 +37,7 @@ interface Addon {
   isConnected(fd: number): boolean
   isTun(fd: number, netnsFd: number, name: string): boolean
   isUnderlay(fd: number, address: Uint8Array, port: number): boolean
+  mapFile(fd: number, bytes: number): ArrayBuffer
   dataplaneCreate(
     arena: Uint8Array,
     rx: Int32Array,
@@ -107,6 +108,8 @@ export const isConnected = addon.isConnected
 export const isTun = addon.isTun
 /** Whether it is a UDP socket of this network namespace, bound to just this address and port. */
 export const isUnderlay = addon.isUnderlay
+/** The first `bytes` bytes of a file as memory that is shared with whoever else maps them. Not to be posted to a thread. */
+export const mapFile = addon.mapFile
 export const dataplaneCreate = addon.dataplaneCreate
 export const dataplaneSetSenders = addon.dataplaneSetSenders
 export const dataplaneSetPort = addon.dataplaneSetPort

@@ -19,7 +19,7 @@
  * After check() no accessor can fail. Sequence numbers are signed words: `(a - b) | 0` compares them, `>>> 0` shows them.
  * Setters take a full checksum along. Where the checksum is partial (checksum.ts), ports have a setter of their own and
  * an address is told to adjustChecksumPartial().
- * Options are carried, never interpreted; which flags go together is for the flow table to judge.
+ * Options are carried; the window scale alone is read, for the flow table, which also judges what flags mean together.
  */
 import * as internet from './checksum.ts'
 
@@ -91,6 +91,26 @@ export function checksum(view: DataView, at: number): number {
 
 export function urgentPointer(view: DataView, at: number): number {
   return view.getUint16(at + URGENT_POINTER)
+}
+
+const OPTION_END = 0
+const OPTION_NO_OPERATION = 1
+const OPTION_WINDOW_SCALE = 3
+/** RFC 7323, 2.3: more is taken for this. */
+const MAX_WINDOW_SCALE = 14
+
+/** The shift that a SYN offers for windows (RFC 7323, 2.2); -1 where it offers none. */
+export function windowScale(view: DataView, at: number): number {
+  const end = at + headerLength(view, at)
+  for (let option = at + HEADER_LEN; option + 1 < end; ) {
+    const kind = view.getUint8(option)
+    if (kind === OPTION_END) return -1
+    const length = kind === OPTION_NO_OPERATION ? 1 : view.getUint8(option + 1)
+    if (length === 0 || option + length > end) return -1
+    if (kind === OPTION_WINDOW_SCALE && length === 3) return Math.min(view.getUint8(option + 2), MAX_WINDOW_SCALE)
+    option += length
+  }
+  return -1
 }
 
 /** An empty header of 20 bytes. To build a segment: init, the setters, the payload, then fillChecksum. */

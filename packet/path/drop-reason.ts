@@ -30,6 +30,7 @@ export const DROP_DEVICE_REFUSED = 22
 export const DROP_BAD_OFFLOAD = 23
 export const DROP_CONGESTION = 24
 export const DROP_POISON = 25
+export const DROP_FLOW_TABLE_FULL = 26
 
 /** What the sender is told of it, by ICMP (answer.ts). */
 export type Answer = 'time-exceeded' | 'no-route' | 'host-unreachable' | 'too-big'
@@ -72,4 +73,5 @@ export const DROP_REASONS: readonly DropReason[] = [
   reason('bad-offload', 'the offload state of the packet contradicts its headers'),
   reason('congestion', 'the underlay marked congestion on a packet whose sender cannot be told (RFC 6040)'),
   reason('poison', 'the data-path worker died of it twice: it is kept in a file'),
+  reason('flow-table-full', 'the flow table, full of flows that are assured, has no room for a new one'),
 ]

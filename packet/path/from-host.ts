@@ -5,30 +5,37 @@
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import { DROP_BAD_OFFLOAD, DROP_NO_ROUTE, DROP_TTL_EXPIRED } from './drop-reason.ts'
+import { decidedBefore, findFlow, keepFlow, UNDECIDED } from './flow.ts'
 import { guardHost } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
 import { contradictsOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DIRECT, DROP, drop, kindOf, TO_HOST, type Verdict } from './verdict.ts'
+import { DIRECT, DROP, drop, HOST, kindOf, TO_HOST, type Verdict } from './verdict.ts'
 
 export function fromHost(packet: Packet, tables: Tables): Verdict {
   const malformed = parse(packet)
   if (malformed !== 0) return drop(malformed)
   if (contradictsOffload(packet)) return drop(DROP_BAD_OFFLOAD)
 
-  const refused = guardHost(packet, tables)
+  const flow = findFlow(packet, tables)
+  const before = decidedBefore(flow, HOST, tables)
+
+  const refused = before === UNDECIDED ? guardHost(packet, tables) : 0
   if (refused !== 0) return drop(refused)
 
   if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
 
-  const verdict = route(packet, tables)
+  const verdict = before === UNDECIDED ? route(packet, tables) : before
   if (kindOf(verdict) === DROP) return verdict
   if (kindOf(verdict) === TO_HOST || kindOf(verdict) === DIRECT) return drop(DROP_NO_ROUTE)
 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)
+
+  const full = keepFlow(packet, flow, HOST, verdict, tables)
+  if (full !== 0) return drop(full)
 
   rewrite(packet, verdict, tables)
   return verdict

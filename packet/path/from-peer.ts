@@ -16,6 +16,7 @@ import {
   DROP_WRONG_VNI,
 } from './drop-reason.ts'
 import { lostToCongestion } from './ecn.ts'
+import { answersHost, decidedBefore, findFlow, keepFlow, UNDECIDED } from './flow.ts'
 import { guardPeer } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
 import { asksForUs } from './neighbour.ts'
@@ -23,7 +24,7 @@ import { recoverOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_POD, type Verdict } from './verdict.ts'
+import { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_POD, toPeer, type Verdict, WORLD } from './verdict.ts'
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
 export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict {
@@ -39,17 +40,24 @@ export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict 
   if (lostToCongestion(packet)) return drop(DROP_CONGESTION)
   if (tables.peers.isForeign(peer)) recoverOffload(packet, tables.mtuBytes)
 
-  const refused = guardPeer(packet, peer, tables)
+  const flow = findFlow(packet, tables)
+  const before = decidedBefore(flow, toPeer(peer), tables)
+
+  const refused = before === UNDECIDED ? guardPeer(packet, peer, tables) : 0
   if (refused !== 0) return drop(refused)
 
   if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
 
-  const verdict = route(packet, tables)
+  const verdict = before === UNDECIDED ? route(packet, tables) : before
   if (kindOf(verdict) === DROP) return verdict
-  if (kindOf(verdict) !== TO_POD && verdict !== HOST) return drop(DROP_NO_TRANSIT)
+  const back = verdict === WORLD && answersHost(flow, tables)
+  if (kindOf(verdict) !== TO_POD && verdict !== HOST && !back) return drop(DROP_NO_TRANSIT)
 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)
+
+  const full = keepFlow(packet, flow, toPeer(peer), verdict, tables)
+  if (full !== 0) return drop(full)
 
   rewrite(packet, verdict, tables)
   return verdict

@@ -5,13 +5,14 @@
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import { DROP_BAD_OFFLOAD, DROP_TTL_EXPIRED } from './drop-reason.ts'
+import { decidedBefore, findFlow, keepFlow, UNDECIDED, wayBack } from './flow.ts'
 import { guardPod } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
 import { contradictsOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DROP, drop, kindOf, type Verdict } from './verdict.ts'
+import { DROP, drop, kindOf, toPod, type Verdict } from './verdict.ts'
 
 /** `port` is the data plane's port of the pod that sent it. Decides, and rewrites what is to be delivered. */
 export function fromPod(packet: Packet, port: number, tables: Tables): Verdict {
@@ -19,16 +20,22 @@ export function fromPod(packet: Packet, port: number, tables: Tables): Verdict {
   if (malformed !== 0) return drop(malformed)
   if (contradictsOffload(packet)) return drop(DROP_BAD_OFFLOAD)
 
-  const refused = guardPod(packet, port, tables)
+  const flow = findFlow(packet, tables)
+  const before = decidedBefore(flow, toPod(port), tables)
+
+  const refused = before === UNDECIDED ? guardPod(packet, port, tables) : 0
   if (refused !== 0) return drop(refused)
 
   if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
 
-  const verdict = route(packet, tables)
+  const verdict = before === UNDECIDED ? wayBack(route(packet, tables), flow, tables) : before
   if (kindOf(verdict) === DROP) return verdict
 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)
+
+  const full = keepFlow(packet, flow, toPod(port), verdict, tables)
+  if (full !== 0) return drop(full)
 
   rewrite(packet, verdict, tables)
   return verdict

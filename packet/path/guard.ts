@@ -1,6 +1,6 @@
 /**
- * Who may say what. A pod sends only from its own addresses; a peer only from what is routed to it; the host never
- * from what belongs to a pod or a peer. Loopback, multicast and broadcast are never a source, and never carried.
+ * Who may say what. A pod sends only from its own addresses; a peer only from what is routed to it, and for those
+ * beyond the cluster who talk to our pods; the host never from what belongs to a pod or a peer. Loopback, multicast and broadcast are never a source, and never carried.
  *
  * Each guard answers 0, or the drop reason.
  */
@@ -14,7 +14,7 @@ import {
   DROP_SPOOFED_PEER,
   DROP_SPOOFED_POD,
 } from './drop-reason.ts'
-import { direct, kindOf, TO_PEER, toPeer } from './verdict.ts'
+import { direct, kindOf, TO_PEER, toPeer, WORLD } from './verdict.ts'
 
 const LINK_LOCAL_MASK = 0xffc00000 | 0
 const LINK_LOCAL = 0xfe800000 | 0
@@ -44,12 +44,20 @@ export function guardPod(packet: Packet, port: number, tables: Tables): number {
   return owner === port ? 0 : DROP_SPOOFED_POD
 }
 
-/** The way back must lead to the peer that sent it (strict reverse path), with or without an envelope. */
+/**
+ * The way back must lead to the peer that sent it (strict reverse path), with or without an envelope; or beyond the
+ * cluster, to someone who came to our pod through that node and is answered through it.
+ */
 export function guardPeer(packet: Packet, peer: number, tables: Tables): number {
   const refused = guardAddresses(packet)
   if (refused !== 0) return refused
   const back = tables.routes.lookup(packet.src0, packet.src1, packet.src2, packet.src3)
-  return back === toPeer(peer) || back === direct(peer) ? 0 : DROP_SPOOFED_PEER
+  if (back === toPeer(peer) || back === direct(peer)) return 0
+  return back === WORLD && isOurPod(packet, tables) ? 0 : DROP_SPOOFED_PEER
+}
+
+function isOurPod({ dst0, dst1, dst2, dst3 }: Packet, tables: Tables): boolean {
+  return tables.pods.lookup(dst0, dst1, dst2, dst3) !== -1
 }
 
 export function guardHost(packet: Packet, tables: Tables): number {

@@ -39,6 +39,7 @@ function parseIpv4(packet: Packet): number {
   packet.tos = ipv4.typeOfService(view, at)
   packet.ttl = ipv4.ttl(view, at)
   packet.isFragment = ipv4.isFragment(view, at)
+  packet.fragmentId = ipv4.identification(view, at)
   return parseTransport(
     packet,
     ipv4.protocol(view, at),
@@ -64,6 +65,7 @@ function parseIpv6(packet: Packet): number {
   packet.tos = ipv6.trafficClass(view, at)
   packet.ttl = ipv6.hopLimit(view, at)
   packet.isFragment = upper.fragmentOffset !== 0 || upper.moreFragments
+  packet.fragmentId = packet.isFragment ? ipv6.fragmentIdentification(view, upper.fragmentAt) : 0
   return parseTransport(packet, upper.protocol, upper.offset, upper.fragmentOffset)
 }
 
@@ -71,9 +73,10 @@ function parseIpv6(packet: Packet): number {
 function parseTransport(packet: Packet, protocol: number, at: number, fragmentOffset: number): number {
   const { view, end } = packet
   packet.protocol = protocol
-  packet.l4 = packet.srcPort = packet.dstPort = 0
+  packet.l4 = packet.srcPort = packet.dstPort = packet.ports = 0
   packet.payload = at
-  if (fragmentOffset !== 0) return 0
+  packet.isFlowKey = fragmentOffset === 0
+  if (!packet.isFlowKey) return 0
   switch (protocol) {
     case PROTOCOL_TCP:
       if (!tcp.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
@@ -89,20 +92,26 @@ function parseTransport(packet: Packet, protocol: number, at: number, fragmentOf
       packet.payload = at + sctp.HEADER_LEN
       break
     case PROTOCOL_ICMP:
-      return parseMessage(packet, at, packet.family === 4 && icmp.check(view, at, end))
+      if (packet.family !== 4 || !icmp.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
+      return parseMessage(packet, at, icmp.isEcho(view, at), icmp.TYPE_ECHO_REQUEST)
     case PROTOCOL_ICMPV6:
-      return parseMessage(packet, at, packet.family === 6 && icmpv6.check(view, at, end))
+      if (packet.family !== 6 || !icmpv6.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
+      return parseMessage(packet, at, icmpv6.isEcho(view, at), icmpv6.TYPE_ECHO_REQUEST)
     default:
       return 0
   }
   packet.l4 = at
-  packet.srcPort = view.getUint16(at)
-  packet.dstPort = view.getUint16(at + 2)
+  packet.ports = view.getInt32(at)
+  packet.srcPort = packet.ports >>> 16
+  packet.dstPort = packet.ports & 0xffff
   return 0
 }
 
-function parseMessage(packet: Packet, at: number, wellFormed: boolean): number {
-  if (!wellFormed) return DROP_MALFORMED_TRANSPORT
+/** Type, identifier and sequence number of an echo stand in the same places in both versions of ICMP. */
+function parseMessage(packet: Packet, at: number, isEcho: boolean, request: number): number {
+  const { view } = packet
   packet.l4 = at
+  packet.isFlowKey = isEcho
+  if (isEcho) packet.ports = (icmp.identifier(view, at) << 16) | (icmp.type(view, at) === request ? 1 : 0)
   return 0
 }

@@ -122,6 +122,11 @@ export class PeerTable {
     return Int32Array.from({ length: this.size * 5 }, (_, i) => words[Math.floor(i / 5) * PEER_WORDS + (i % 5)]!)
   }
 
+  /** Word `i` (0..3) of the underlay address, which names a peer for longer than its index does. */
+  addressWord(peer: number, i: number): number {
+    return this.#words[peer * PEER_WORDS + i]!
+  }
+
   /** For people. */
   address(peer: number): string {
     const at = peer * PEER_WORDS

@@ -3,6 +3,9 @@
  * builds the buffers, the worker wraps them; neither copies.
  */
 import { type AddressWords, parseAddress } from '../address.ts'
+import { flowsInMemory } from './flow-recovery.ts'
+import type { FlowTable } from './flows.ts'
+import { FragmentTable } from './fragments.ts'
 import { macWords, type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
 import { type PodEntry, PodTable } from './pods.ts'
 import { type RouteBuffers, type RouteEntry, RouteTable } from './routes.ts'
@@ -45,7 +48,15 @@ export type Tables = Omit<TableBuffers, 'pods' | 'routes' | 'peers'> & {
   readonly pods: PodTable
   readonly routes: RouteTable
   readonly peers: PeerTable
+  /** The two that the path itself writes; they outlive a change of the others. */
+  readonly flows: FlowTable
+  readonly fragments: FragmentTable
 }
+
+/** What the path remembers of the packets that passed. */
+export type FlowMemory = Pick<Tables, 'flows' | 'fragments'>
+
+const FLOWS_ALONE = 4096
 
 export function buildTables(state: NetworkState): TableBuffers {
   return {
@@ -68,9 +79,16 @@ function wordsOf(addresses: readonly string[], family: 4 | 6): AddressWords | un
   return address === undefined ? undefined : parseAddress(address)
 }
 
-export function openTables(buffers: TableBuffers): Tables {
+export function openFlowMemory(flows: FlowTable): FlowMemory {
+  return { flows, fragments: new FragmentTable() }
+}
+
+/** Without a flow memory of the caller's, with a small one of its own. */
+export function openTables(buffers: TableBuffers, memory = openFlowMemory(flowsInMemory(FLOWS_ALONE))): Tables {
+  memory.flows.forgetDecisions()
   return {
     ...buffers,
+    ...memory,
     pods: new PodTable(buffers.pods),
     routes: new RouteTable(buffers.routes),
     peers: new PeerTable(buffers.peers),

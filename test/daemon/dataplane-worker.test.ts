@@ -1,6 +1,10 @@
 /** The data-path worker's life: one that cannot start is an error, one that dies later is replaced. */
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { pino } from 'pino'
-import { expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { DataPlane } from '../../daemon/dataplane/dataplane.ts'
 import { openEvent } from '../../daemon/nic/nic.ts'
 
@@ -15,9 +19,12 @@ const surroundings = {
 }
 const poisonFolder = '/nonexistent'
 const log = pino({ level: 'silent' })
+const folder = mkdtempSync(join(tmpdir(), 'polder-worker-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+const flows = { path: join(folder, 'flows'), capacity: 1024, bootId: randomUUID(), log }
 
 it('a worker that cannot start makes the start fail', async () => {
-  const options = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, poisonFolder, log }
+  const options = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, poisonFolder, flows, log }
   // It needs a socket to send from.
   await expect(DataPlane.start({ ...options, senderFds: [] })).rejects.toMatchObject({ code: 'dataplane-failed' })
 })
@@ -29,6 +36,7 @@ it('starts, takes pods, and stops', async () => {
     senderFds: [openEvent()],
     surroundings,
     poisonFolder,
+    flows,
     log,
   })
   const ports = await Promise.all(['10.0.0.2', '10.0.0.3'].map((address) => plane.addPod(openEvent(), [address])))

@@ -14,6 +14,7 @@ import { FolderStore } from '../../daemon/cluster/folder/folder-store.ts'
 import type { Pod, PodStatus } from '../../daemon/cluster/objects.ts'
 import type { ClusterStore } from '../../daemon/cluster/store.ts'
 import { PolderError } from '../../daemon/errors.ts'
+import type { FlowRecord } from '../../packet/tables/flow-list.ts'
 import { LocalRuntime } from './local-runtime.ts'
 
 const RANGES = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
@@ -25,6 +26,7 @@ export interface ApiNode {
   runtime: LocalRuntime
   attachments: Attachment[]
   counters: Counters
+  flows: FlowRecord[]
   findings: Finding[]
   /** What the CNI handler was given, as `COMMAND body`. */
   cniCalls: string[]
@@ -47,7 +49,13 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
   const store = await FolderStore.open({ folder: path.join(scratch, 'cluster'), log, ...RANGES })
   const runtime = new LocalRuntime(scratch)
   const attachments: Attachment[] = []
-  const counters: Counters = { entrances: [], drops: [], answers: 0 }
+  const counters: Counters = {
+    entrances: [],
+    drops: [],
+    answers: 0,
+    flows: { flows: 0, capacity: 0, opened: 0, expired: 0, evicted: 0, refused: 0 },
+  }
+  const flows: FlowRecord[] = []
   const findings: Finding[] = []
   const cniCalls: string[] = []
   const socket = path.join(scratch, name, 'polderd.sock')
@@ -65,6 +73,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
     },
     info: () => nodeInfo(name),
     counters: () => counters,
+    flows: () => flows,
     findings: async () => findings,
     runtimeFor: () => (runner ? runtime : undefined),
     cni: async (headers, body) => {
@@ -81,7 +90,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
     await api.stop()
     await store.close()
   }
-  return { name, socket, store, runtime, attachments, counters, findings, cniCalls, api, stop }
+  return { name, socket, store, runtime, attachments, counters, flows, findings, cniCalls, api, stop }
 }
 
 function nodeInfo(name: string): NodeInfo {

@@ -3,7 +3,7 @@
  *
  *   udp 10.244.1.5:1000 > 10.244.2.7:53 ttl 64 payload 32
  *   tcp fd00:10:244:1::5.1000 > fd00:10:244:2::7.80 flags ack,psh seq 7
- *   icmp 10.244.1.5 > 10.244.2.7 ttl 1
+ *   icmp 10.244.1.5 > 10.244.2.7 ttl 1 type 0 echo 7    (an echo's identifier; without a type it is a request)
  *   udp 10.244.1.5:1000 > 10.244.2.7:53 fragment 185        (offset in units of 8 bytes)
  *
  * Ports follow IPv4 addresses after a colon and IPv6 addresses after a dot, as in tcpdump. Checksums are right.
@@ -89,7 +89,8 @@ export function buildBytes(line: string): Uint8Array {
     udp.setLength(view, at, bytes.length - at)
     udp.fillChecksum(view, at, bytes.length, pseudo)
   } else {
-    view.setUint8(at, v4 ? 8 : 128)
+    view.setUint8(at, number('type', v4 ? icmp.TYPE_ECHO_REQUEST : icmpv6.TYPE_ECHO_REQUEST))
+    view.setUint16(at + 4, number('echo', 0))
     if (v4) icmp.fillChecksum(view, at, bytes.length)
     else icmpv6.fillChecksum(view, at, bytes.length, pseudo)
   }

@@ -57,9 +57,16 @@ export function judge(entrance: Entrance, bytes: Uint8Array, outerTos = 0): stri
   const fits = packet.bytes <= MTU_BYTES || packet.mayFragment
   if (to === 'drop' || !fits) return 'drop'
   if (entrance === 'from-pod') return POD_A.includes(packet.src) ? to : 'drop'
-  if (entrance === 'from-peer') return isIn(packet.src, PEER) && (to === 'host' || to.startsWith('pod')) ? to : 'drop'
+  if (entrance === 'from-peer') return judgePeer(packet.src, to)
   const ours = packet.src in PODS || isIn(packet.src, PEER)
   return !ours && (to === 'peer 0' || to.startsWith('pod')) ? to : 'drop'
+}
+
+/** A peer speaks for its own pods and processes, and for the world to our pods. */
+function judgePeer(src: string, to: string): string {
+  const pod = to.startsWith('pod')
+  if (isIn(src, PEER)) return pod || to === 'host' ? to : 'drop'
+  return pod && lookup(src) === 'world' ? to : 'drop'
 }
 
 function lookup(dst: string): string {

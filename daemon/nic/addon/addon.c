@@ -97,6 +97,7 @@ NAPI_MODULE_INIT() {
       {"isConnected", is_connected},
       {"isTun", is_tun},
       {"isUnderlay", is_underlay},
+      {"mapFile", map_file},
       {"dataplaneCreate", dataplane_create},
       {"dataplaneSetSenders", dataplane_set_senders},
       {"dataplaneSetPort", dataplane_set_port},

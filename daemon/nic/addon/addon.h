@@ -39,6 +39,8 @@ FUNCTION(notify_socket);
 FUNCTION(is_connected);
 FUNCTION(is_tun);
 FUNCTION(is_underlay);
+/* memory.c */
+FUNCTION(map_file);
 /* dataplane.c: the worker's work */
 FUNCTION(dataplane_create);
 FUNCTION(dataplane_set_senders);

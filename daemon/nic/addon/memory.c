@@ -1,0 +1,30 @@
+/*
+ * Memory that outlives the process: a file mapped into it, shared with every other process and thread that maps it.
+ * JavaScript sees an ArrayBuffer; it is unmapped when that is collected. Each thread maps for itself: an ArrayBuffer
+ * that is posted would leave its first owner with nothing.
+ */
+#define _GNU_SOURCE
+#include "addon.h"
+#include <errno.h>
+#include <sys/mman.h>
+
+static void unmap(napi_env env, void *bytes, void *hint) {
+  (void)env;
+  munmap(bytes, (size_t)(uintptr_t)hint);
+}
+
+/* mapFile(fd, bytes) -> ArrayBuffer; the descriptor may be closed afterwards */
+napi_value map_file(napi_env env, napi_callback_info info) {
+  napi_value argv[2], result;
+  int32_t fd;
+  double bytes;
+  if (!arguments(env, info, 2, argv) || !int_argument(env, argv[0], &fd)) return NULL;
+  if (napi_get_value_double(env, argv[1], &bytes) != napi_ok || bytes < 1 || bytes > 1e12)
+    return throw_errno(env, EINVAL, "map a file");
+  void *at = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return throw_errno(env, errno, "map a file");
+  void *hint = (void *)(uintptr_t)(size_t)bytes;
+  if (napi_create_external_arraybuffer(env, at, (size_t)bytes, unmap, hint, &result) == napi_ok) return result;
+  munmap(at, (size_t)bytes);
+  return throw_errno(env, ENOMEM, "map a file");
+}

@@ -1,0 +1,148 @@
+/**
+ * The flow step. Before the decision a packet's flow is looked up, from either side, in one lookup; once it is decided
+ * that the packet will be delivered, the flow is opened or goes on. So what is dropped leaves no trace.
+ *
+ * Untracked are ICMP messages that are neither echo nor about a flow, fragments whose first one has not passed, and a
+ * TCP reset that belongs to nothing: they are carried by their addresses alone.
+ */
+
+import { FlowKey } from '../flow-key.ts'
+import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../formats/protocols.ts'
+import type { Packet } from '../packet.ts'
+import * as l from '../tables/flow-layout.ts'
+import { type FlowRef, type FlowTable, NO_FLOW } from '../tables/flows.ts'
+import type { Tables } from '../tables/tables.ts'
+import { DROP_FLOW_TABLE_FULL } from './drop-reason.ts'
+import { mirror, quotedTuple } from './flow-tuple.ts'
+import { followSctp } from './sctp-flow.ts'
+import { beginsAnew, beginsNothing, followTcp } from './tcp-flow.ts'
+import { indexOf, kindOf, TO_PEER, TO_POD, toPeer, type Verdict, WORLD } from './verdict.ts'
+
+const UNTRACKED: FlowRef = -2
+export const UNDECIDED: Verdict = 0
+/** On a reference: the packet is an error about the flow, in the direction in which it travels, and no part of it. */
+const RELATED = 0x40000000
+
+/** Time-outs in tenths of a second: how long a flow is remembered after its last packet. */
+const SECOND = 10
+const TCP_LIFETIMES: readonly number[] = (() => {
+  const lifetimes = new Array<number>(l.STATE_MASK + 1).fill(60 * SECOND)
+  lifetimes[l.STATE_ESTABLISHED] = 86_400 * SECOND // RFC 5382 asks for 2 hours and 4 minutes at least
+  lifetimes[l.STATE_PICKED_UP] = 300 * SECOND
+  lifetimes[l.STATE_CLOSING] = 300 * SECOND
+  lifetimes[l.STATE_CLOSED] = 120 * SECOND
+  lifetimes[l.STATE_RESET] = 10 * SECOND
+  return lifetimes
+})()
+const UNANSWERED_LIFETIME = 30 * SECOND
+const ANSWERED_LIFETIME = 180 * SECOND // RFC 4787 asks for 2 minutes at least
+
+const other = new FlowKey()
+
+/** The flow of the packet. The answer is for keepFlow and wayBack alone, and holds until the next packet. */
+export function findFlow(packet: Packet, tables: Tables): FlowRef {
+  const { flows } = tables
+  if (!packet.isFlowKey) return packet.l4 === 0 ? flowOfFragment(packet, tables) : flowQuoted(packet, tables)
+  const ref = flows.find(packet)
+  if (packet.protocol !== PROTOCOL_TCP) return ref
+  if (ref === NO_FLOW) return beginsNothing(packet) ? UNTRACKED : NO_FLOW
+  return beginsAnew(flows.words[flows.at(ref) + l.STATUS]!, packet) ? NO_FLOW : ref
+}
+
+/**
+ * What became of the packets before it on the same way, where nothing has changed since; 0: nothing is known. Guard and
+ * route then have nothing to add.
+ */
+export function decidedBefore(found: FlowRef, origin: Verdict, tables: Tables): Verdict {
+  return found < 0 || isRelated(found) ? UNDECIDED : tables.flows.decided(found, origin)
+}
+
+function flowOfFragment(packet: Packet, tables: Tables): FlowRef {
+  const ref = tables.fragments.find(packet, tables.flows)
+  return ref === NO_FLOW ? UNTRACKED : ref
+}
+
+function flowQuoted(packet: Packet, tables: Tables): FlowRef {
+  const ref = quotedTuple(packet, other) ? tables.flows.find(other) : NO_FLOW
+  return ref === NO_FLOW ? UNTRACKED : ref | RELATED
+}
+
+/**
+ * The packet will be delivered: its flow goes on, or begins here. Answers
+ * 0, or the drop reason where there is no room for another flow. `origin` is where it came from, `verdict` where it goes.
+ */
+export function keepFlow(packet: Packet, found: FlowRef, origin: Verdict, verdict: Verdict, tables: Tables): number {
+  if (found === UNTRACKED || isRelated(found)) return 0
+  const { flows } = tables
+  let ref = found
+  if (ref === NO_FLOW) {
+    // The remains of an earlier conversation (beginsAnew).
+    const gone = flows.find(packet)
+    if (gone !== NO_FLOW) flows.close(gone)
+    mirror(packet, other)
+    ref = flows.open(packet, other)
+    if (ref === NO_FLOW) return DROP_FLOW_TABLE_FULL
+    noteOrigin(flows, ref, origin, tables)
+  }
+  flows.decide(ref, origin, verdict)
+  follow(packet, ref, flows)
+  if (packet.isFragment && packet.l4 !== 0) tables.fragments.remember(packet, ref, flows)
+  return 0
+}
+
+/**
+ * Replies to what came from beyond the cluster through another node go back through that node: only there are they
+ * expected.
+ */
+export function wayBack(verdict: Verdict, found: FlowRef, tables: Tables): Verdict {
+  if (verdict !== WORLD || found < 0 || (found & 1) === 0) return verdict
+  const { flows } = tables
+  const at = flows.at(found & ~RELATED)
+  const { words } = flows
+  if (words[at + l.ORIGIN] !== l.ORIGIN_PEER) return verdict
+  const a = at + l.ORIGIN_ADDRESS
+  const peer = tables.peers.lookup(words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!)
+  return peer === -1 ? verdict : toPeer(peer)
+}
+
+/** Whether the packet answers what came through this node's host: then it may leave through it, whoever brings it. */
+export function answersHost(found: FlowRef, tables: Tables): boolean {
+  if (found < 0 || (found & 1) === 0) return false
+  const { flows } = tables
+  return flows.words[flows.at(found & ~RELATED) + l.ORIGIN] === l.ORIGIN_HOST
+}
+
+function isRelated(found: FlowRef): boolean {
+  return found >= 0 && (found & RELATED) !== 0
+}
+
+function noteOrigin(flows: FlowTable, ref: FlowRef, origin: Verdict, tables: Tables): void {
+  const { words } = flows
+  const at = flows.at(ref)
+  if (kindOf(origin) === TO_PEER) {
+    words[at + l.ORIGIN] = l.ORIGIN_PEER
+    for (let i = 0; i < 4; i++) words[at + l.ORIGIN_ADDRESS + i] = tables.peers.addressWord(indexOf(origin), i)
+  } else words[at + l.ORIGIN] = kindOf(origin) === TO_POD ? l.ORIGIN_POD : l.ORIGIN_HOST
+}
+
+/** What the packet says about how far its flow is, and how long it is remembered for that. */
+function follow(packet: Packet, ref: FlowRef, flows: FlowTable): void {
+  const { words } = flows
+  const at = flows.at(ref)
+  const before = words[at + l.STATUS]!
+  let status = ref & 1 ? before | l.SEEN_REPLY : before
+  const { protocol } = packet
+  if (protocol === PROTOCOL_TCP || protocol === PROTOCOL_SCTP) {
+    if (packet.l4 !== 0)
+      status = (protocol === PROTOCOL_TCP ? followTcp : followSctp)(words, at, status, ref & 1, packet)
+    words[at + l.STATUS] = status
+    if ((status & (l.STATE_MASK | l.ASSURED)) === l.STATE_ESTABLISHED) flows.assure(ref)
+    flows.touch(ref, packet, TCP_LIFETIMES[status & l.STATE_MASK]!)
+    return
+  }
+  words[at + l.STATUS] = status
+  const answered = (status & l.SEEN_REPLY) !== 0
+  // Both have spoken, and the one that asked speaks again.
+  if (answered && (ref & 1) === 0 && (status & l.ASSURED) === 0) flows.assure(ref)
+  flows.touch(ref, packet, answered ? ANSWERED_LIFETIME : UNANSWERED_LIFETIME)
+}

@@ -1,0 +1,357 @@
+/**
+ * The flow table (connection tracking): every conversation that passes, found by either direction's tuple in one
+ * lookup. It lies in memory that outlives the process (flow-layout.ts); this is its only writer. Nothing is allocated
+ * per packet; what a packet means for its flow is decided in path/flow.ts and path/tcp-flow.ts.
+ *
+ * Bounds: `capacity` flows. Expiry is a hand that goes round all entries, a few in every batch, whatever the load. Where
+ * the table is full, a flow that is not assured makes room, one in which only one side has spoken, say; where none is
+ * found, the new flow is refused. Half of the table may be assured to one source, so that none can shut out the others.
+ *
+ * A reference names a flow and a direction: entry × 2, + 1 for replies. It holds until the next open, close or expire.
+ */
+import { FlowHash, FlowKey } from '../flow-key.ts'
+import type { Packet } from '../packet.ts'
+import * as l from './flow-layout.ts'
+
+export type FlowRef = number
+/** No flow has this tuple. */
+export const NO_FLOW: FlowRef = -1
+
+const REPLY = 1
+
+/** How many entries are looked at for one that may make room. */
+const EVICT_LOOKS = 256
+/** Sources are counted by hash: neighbours in one slot share the allowance. */
+const SOURCE_SLOTS = 4096
+const DECIDED_WORDS = 4
+/** The hand goes round in this time, */
+const SWEEP_MS = 5_000
+/** at least so many entries at a time, and at most. */
+const SWEEP_MIN = 16
+const SWEEP_MAX = 4096
+
+export class FlowTable {
+  readonly words: Int32Array
+  readonly capacity: number
+  readonly #doubles: Float64Array
+  readonly #hash: FlowHash
+  /** Where buckets and entries begin. */
+  readonly #buckets: number
+  readonly #entries: number
+  /** How many flows are assured to each. */
+  readonly #bySource = new Int32Array(SOURCE_SLOTS)
+  readonly #perSource: number
+  /** What was decided for each direction of each flow: by which tables, from where, and the verdict. */
+  readonly #decided: Int32Array
+  #generation = 1
+  #now = 0
+  #sweptMs = 0
+
+  /** `buffer` holds a whole and consistent table: see flow-recovery.ts. */
+  constructor(buffer: ArrayBufferLike) {
+    this.words = new Int32Array(buffer)
+    this.#doubles = new Float64Array(buffer)
+    this.capacity = this.words[l.H_CAPACITY]!
+    const buckets = this.words[l.H_BUCKET_MASK]! + 1
+    this.#hash = new FlowHash(this.words[l.H_SEED]!, buckets)
+    this.#buckets = l.HEADER_WORDS
+    this.#entries = l.HEADER_WORDS + buckets
+    this.#perSource = Math.max(1, this.capacity >> 1)
+    this.#decided = new Int32Array(this.capacity * 2 * DECIDED_WORDS)
+    for (let entry = 0; entry < this.words[l.H_HIGH_WATER]!; entry++) {
+      const at = this.#entries + entry * l.ENTRY_WORDS
+      if (isLive(this.words, at)) this.#countAssured(at, 1)
+    }
+  }
+
+  get size(): number {
+    return this.words[l.H_COUNT]!
+  }
+
+  /** Now, in tenths of a second. */
+  get now(): number {
+    return this.#now
+  }
+
+  /** Where the words of a flow begin. */
+  at(ref: FlowRef): number {
+    return this.#entries + (ref >> 1) * l.ENTRY_WORDS
+  }
+
+  /** The flow and direction of this tuple, or NO_FLOW. One whose time is over is forgotten on the spot. */
+  find(key: FlowKey): FlowRef {
+    const { words } = this
+    let next = words[this.#buckets + this.#hash.bucket(key)]!
+    while (next !== 0) {
+      const ref = next - 1
+      const tuple = this.at(ref) + (ref & 1) * l.TUPLE_WORDS
+      if (matches(words, tuple, key)) return this.#ifAlive(ref)
+      next = words[tuple + l.NEXT]!
+    }
+    return NO_FLOW
+  }
+
+  #ifAlive(ref: FlowRef): FlowRef {
+    if (this.words[this.at(ref) + l.EXPIRES]! > this.#now) return ref
+    this.#expire(ref)
+    return NO_FLOW
+  }
+
+  /**
+   * What was decided for an earlier packet of this direction that came from `origin`, as long as the tables are the
+   * same; 0: nothing was.
+   */
+  decided(ref: FlowRef, origin: number): number {
+    const at = ref * DECIDED_WORDS
+    return this.#decided[at] === this.#generation && this.#decided[at + 1] === origin ? this.#decided[at + 2]! : 0
+  }
+
+  decide(ref: FlowRef, origin: number, verdict: number): void {
+    const at = ref * DECIDED_WORDS
+    this.#decided[at] = this.#generation
+    this.#decided[at + 1] = origin
+    this.#decided[at + 2] = verdict
+  }
+
+  /** Other tables: everything is decided anew. */
+  forgetDecisions(): void {
+    this.#generation++
+  }
+
+  /** Opens the flow whose first packet has the tuple `original`, which none has yet; NO_FLOW: there is no room. */
+  open(original: FlowKey, reply: FlowKey): FlowRef {
+    const { words } = this
+    const entry = this.#takeEntry()
+    if (entry === -1) {
+      this.#doubles[l.H_REFUSED >> 1]!++
+      return NO_FLOW
+    }
+    const ref = entry << 1
+    const at = this.at(ref)
+    words.fill(0, at, at + l.LIFE)
+    words.fill(0, at + l.STATUS, at + l.ENTRY_WORDS)
+    writeTuple(words, at, original)
+    writeTuple(words, at + l.TUPLE_WORDS, reply)
+    words[at + l.CREATED] = words[at + l.EXPIRES] = this.#now
+    words[at + l.LIFE]!++
+    this.#decided[ref * DECIDED_WORDS] = this.#decided[(ref | REPLY) * DECIDED_WORDS] = 0
+    this.#link(ref)
+    this.#link(ref | REPLY)
+    words[l.H_COUNT]!++
+    this.#doubles[l.H_OPENED >> 1]!++
+    this.#settle()
+    return ref
+  }
+
+  /** Forgets the flow; whichever direction is named. */
+  close(ref: FlowRef): void {
+    const { words } = this
+    const at = this.at(ref)
+    if (!isLive(words, at)) return
+    this.#unsettle()
+    this.#unlink(ref & ~1)
+    this.#unlink(ref | REPLY)
+    words[at + l.LIFE]!++
+    words[at + l.NEXT] = words[l.H_FREE]!
+    words[l.H_FREE] = (ref >> 1) + 1
+    words[l.H_COUNT]!--
+    this.#countAssured(at, -1)
+    this.#settle()
+  }
+
+  /** Promises the flow its place for as long as it lives; false where its source has enough of these. */
+  assure(ref: FlowRef): boolean {
+    const at = this.at(ref)
+    if (this.#bySource[this.#sourceSlot(at)]! >= this.#perSource) return false
+    this.words[at + l.STATUS]! |= l.ASSURED
+    this.#countAssured(at, 1)
+    return true
+  }
+
+  #countAssured(at: number, by: number): void {
+    if (this.words[at + l.STATUS]! & l.ASSURED) this.#bySource[this.#sourceSlot(at)]! += by
+  }
+
+  /** Counts a packet of the direction, and lets the flow live on for so long from now. */
+  touch(ref: FlowRef, packet: Packet, lifetime: number): void {
+    const at = this.at(ref)
+    const counter = ((at + l.COUNTERS) >> 1) + (ref & 1) * 2
+    this.#doubles[counter]! += packet.gsoType === 0 ? 1 : segments(packet)
+    this.#doubles[counter + 1]! += packet.end - packet.at
+    this.words[at + l.EXPIRES] = this.#now + lifetime
+  }
+
+  /**
+   * Once a batch: what time it is, and a part of the round on which flows that have run out are forgotten. `nowMs` is
+   * the machine's monotonic clock.
+   */
+  tick(nowMs: number): void {
+    this.#now = Math.floor(nowMs / 100)
+    const elapsed = Math.min(SWEEP_MS, Math.max(0, nowMs - this.#sweptMs))
+    this.#sweptMs = nowMs
+    const all = this.words[l.H_HIGH_WATER]!
+    this.#sweep(Math.min(all, Math.max(SWEEP_MIN, Math.min(SWEEP_MAX, Math.ceil((all * elapsed) / SWEEP_MS)))))
+  }
+
+  #sweep(looks: number): void {
+    const { words } = this
+    let entry = words[l.H_SWEEP]!
+    for (let i = 0; i < looks; i++, entry++) {
+      if (entry >= words[l.H_HIGH_WATER]!) entry = 0
+      const at = this.#entries + entry * l.ENTRY_WORDS
+      if (isLive(words, at) && words[at + l.EXPIRES]! <= this.#now) this.#expire(entry << 1)
+    }
+    words[l.H_SWEEP] = entry
+  }
+
+  #expire(ref: FlowRef): void {
+    this.close(ref)
+    this.#doubles[l.H_EXPIRED >> 1]!++
+  }
+
+  /** From the free list, from what was never used, or from a flow that makes room; -1: none. Leaves MUTATING set. */
+  #takeEntry(): number {
+    const { words } = this
+    if (words[l.H_FREE] === 0 && words[l.H_HIGH_WATER]! >= this.capacity && !this.#evict()) return -1
+    this.#unsettle()
+    const free = words[l.H_FREE]!
+    if (free === 0) return words[l.H_HIGH_WATER]!++
+    words[l.H_FREE] = words[this.at((free - 1) << 1) + l.NEXT]!
+    return free - 1
+  }
+
+  #evict(): boolean {
+    const { words } = this
+    let entry = words[l.H_EVICT]!
+    for (let i = 0; i < EVICT_LOOKS; i++) {
+      entry = entry + 1 >= this.capacity ? 0 : entry + 1
+      const at = this.#entries + entry * l.ENTRY_WORDS
+      if (words[at + l.STATUS]! & l.ASSURED && words[at + l.EXPIRES]! > this.#now) continue
+      words[l.H_EVICT] = entry
+      this.close(entry << 1)
+      this.#doubles[l.H_EVICTED >> 1]!++
+      return true
+    }
+    words[l.H_EVICT] = entry
+    return false
+  }
+
+  #link(ref: FlowRef): void {
+    const { words } = this
+    const tuple = this.at(ref) + (ref & 1) * l.TUPLE_WORDS
+    const bucket = this.#bucketOf(tuple)
+    words[tuple + l.NEXT] = words[bucket]!
+    words[bucket] = ref + 1
+  }
+
+  #unlink(ref: FlowRef): void {
+    const { words } = this
+    const tuple = this.at(ref) + (ref & 1) * l.TUPLE_WORDS
+    let before = this.#bucketOf(tuple)
+    while (words[before] !== ref + 1) {
+      const other = words[before]! - 1
+      if (other < 0) return
+      before = this.at(other) + (other & 1) * l.TUPLE_WORDS + l.NEXT
+    }
+    words[before] = words[tuple + l.NEXT]!
+  }
+
+  /** Where the chain begins that holds the tuple at `tuple`. */
+  #bucketOf(tuple: number): number {
+    readTuple(this.words, tuple, scratch)
+    return this.#buckets + this.#hash.bucket(scratch)
+  }
+
+  #sourceSlot(at: number): number {
+    const { words } = this
+    return sourceSlot(words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!)
+  }
+
+  #unsettle(): void {
+    Atomics.store(this.words, l.H_MUTATING, 1)
+  }
+
+  #settle(): void {
+    Atomics.store(this.words, l.H_MUTATING, 0)
+  }
+
+  /** After a writer that ended in the middle: the index anew, from the entries that are whole. */
+  reindex(): void {
+    const { words } = this
+    this.#unsettle()
+    words.fill(0, this.#buckets, this.#entries)
+    this.#bySource.fill(0)
+    words[l.H_FREE] = words[l.H_COUNT] = 0
+    for (let entry = words[l.H_HIGH_WATER]! - 1; entry >= 0; entry--) {
+      const at = this.#entries + entry * l.ENTRY_WORDS
+      if (isLive(words, at) && words[at + l.PROTOCOL] === words[at + l.TUPLE_WORDS + l.PROTOCOL]) {
+        this.#link(entry << 1)
+        this.#link((entry << 1) | REPLY)
+        words[l.H_COUNT]!++
+        this.#countAssured(at, 1)
+      } else {
+        words[at + l.LIFE] = (words[at + l.LIFE]! + 1) & ~1
+        words[at + l.NEXT] = words[l.H_FREE]!
+        words[l.H_FREE] = entry + 1
+      }
+    }
+    this.#settle()
+  }
+}
+
+export function isLive(words: Int32Array, at: number): boolean {
+  return (words[at + l.LIFE]! & 1) === 1
+}
+
+function matches(words: Int32Array, at: number, key: FlowKey): boolean {
+  return (
+    words[at + l.PORTS] === key.ports &&
+    words[at + 3] === key.src3 &&
+    words[at + 7] === key.dst3 &&
+    words[at + l.PROTOCOL] === key.protocol &&
+    words[at + 2] === key.src2 &&
+    words[at + 6] === key.dst2 &&
+    words[at + 1] === key.src1 &&
+    words[at + 5] === key.dst1 &&
+    words[at] === key.src0 &&
+    words[at + 4] === key.dst0
+  )
+}
+
+function writeTuple(words: Int32Array, at: number, key: FlowKey): void {
+  words[at] = key.src0
+  words[at + 1] = key.src1
+  words[at + 2] = key.src2
+  words[at + 3] = key.src3
+  words[at + 4] = key.dst0
+  words[at + 5] = key.dst1
+  words[at + 6] = key.dst2
+  words[at + 7] = key.dst3
+  words[at + l.PORTS] = key.ports
+  words[at + l.PROTOCOL] = key.protocol
+}
+
+export function readTuple(words: Int32Array, at: number, key: FlowKey): void {
+  key.src0 = words[at]!
+  key.src1 = words[at + 1]!
+  key.src2 = words[at + 2]!
+  key.src3 = words[at + 3]!
+  key.dst0 = words[at + 4]!
+  key.dst1 = words[at + 5]!
+  key.dst2 = words[at + 6]!
+  key.dst3 = words[at + 7]!
+  key.ports = words[at + l.PORTS]!
+  key.protocol = words[at + l.PROTOCOL]!
+}
+
+const scratch = new FlowKey()
+
+function sourceSlot(w0: number, w1: number, w2: number, w3: number): number {
+  const h = Math.imul(w3 ^ Math.imul(w0 ^ w1, 0x85ebca6b) ^ w2, 0x9e3779b1)
+  return (h ^ (h >>> 15)) & (SOURCE_SLOTS - 1)
+}
+
+/** How many packets a super-packet stands for. */
+function segments(packet: Packet): number {
+  return Math.max(1, Math.ceil((packet.end - packet.payload) / packet.gsoSizeBytes))
+}
