@@ -59,3 +59,15 @@ test('files that documents name are there', () => {
     )
   expect(missing).toEqual([])
 })
+
+test('every claim about security names a test that there is', () => {
+  const text = read('docs/security.md')
+  const links = [...text.matchAll(/\[([^\]]+)\]\(\.\.\/(test\/[\w./-]+\.test\.ts)\)/g)]
+  expect(links.length).toBeGreaterThan(25)
+  const missing = links
+    .map(([, title, file]) => ({ title: title!, file: file! }))
+    .filter(({ title, file }) => !["'", '"', '`'].some((quote) => read(file).includes(`${quote}${title}${quote}`)))
+  expect(missing).toEqual([])
+  const rows = text.split('\n').filter((line) => line.startsWith('| ') && !/^\| [^|]*\|( *\|| for \|)/.test(line))
+  expect(rows.filter((row) => !row.includes('.test.ts)'))).toEqual([])
+})

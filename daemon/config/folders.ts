@@ -47,7 +47,8 @@ function make(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return
   if (dirname(path) !== path) make(dirname(path))
   try {
-    mkdirSync(path)
+    // What pods are given in their environment is nobody else's to read. A folder that exists stays as its owner made it.
+    mkdirSync(path, { mode: 0o700 })
   } catch (error) {
     // Another polderd of this machine may make the shared folder at the same moment.
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !statSync(path).isDirectory()) throw error

@@ -7,6 +7,9 @@
  * by another interface than polder0. Nothing else: pods talk to pods and nodes by their own addresses, and what is for
  * this node itself never comes to postrouting. The table is replaced whole, in one transaction.
  *
+ * A peer takes for ours what comes from our address to the VXLAN port. Only root may send that: what another user of this
+ * host sends to a node at that port is dropped, or anybody who may log in could speak for every pod of the node.
+ *
  * A table that translates makes the kernel track every connection of the host. The tunnels between nodes are no
  * connections: tracking them would cost a look-up a packet, and be of no use to anybody.
  *
@@ -46,6 +49,7 @@ ${families.map(({ set }) => set).join('\n')}
   }
   chain output {
     type filter hook output priority raw; policy accept;
+${([4, 6] as const).flatMap((family) => forgersOf(spec, family)).join('\n')}
     udp dport ${spec.vxlanPort} notrack
   }
   chain postrouting {
@@ -56,10 +60,21 @@ ${families.map(({ rule }) => rule).join('\n')}
 `
 }
 
+function isOf(family: 4 | 6): (text: string) => boolean {
+  return (text) => text.includes(':') === (family === 6)
+}
+
+/** What others than root send to nodes in polder's name. */
+function forgersOf({ nodeAddresses, vxlanPort }: MasqueradeSpec, family: 4 | 6): string[] {
+  const nodes = nodeAddresses.filter(isOf(family)).toSorted()
+  if (nodes.length === 0) return []
+  const header = family === 4 ? 'ip' : 'ip6'
+  return [`    udp dport ${vxlanPort} meta skuid != 0 ${header} daddr { ${nodes.join(', ')} } drop`]
+}
+
 function masqueradeOf(spec: MasqueradeSpec, family: 4 | 6): { set: string; rule: string } | undefined {
-  const isOfFamily = (text: string): boolean => text.includes(':') === (family === 6)
-  const own = spec.ownRanges.filter(isOfFamily)
-  const cluster = [...spec.podCIDRs, ...spec.nodeAddresses].filter(isOfFamily).toSorted()
+  const own = spec.ownRanges.filter(isOf(family))
+  const cluster = [...spec.podCIDRs, ...spec.nodeAddresses].filter(isOf(family)).toSorted()
   if (own.length === 0) return undefined
   const [type, header] = family === 4 ? ['ipv4_addr', 'ip'] : ['ipv6_addr', 'ip6']
   return {

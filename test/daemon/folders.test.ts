@@ -1,5 +1,5 @@
 /** The folders polderd writes to: made where they can be, named with their setting where they cannot. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -19,6 +19,11 @@ it('makes what is missing, and leaves nothing else', () => {
   prepareFolder('stateDir', path, silentLog())
   prepareFolder('stateDir', path, silentLog())
   expect(existsSync(path)).toBe(true)
+})
+
+it("makes them its owner's alone", () => {
+  prepareFolder('clusterFolder', join(folder, 'a/b'))
+  expect(['a', 'a/b'].map((path) => statSync(join(folder, path)).mode & 0o777)).toEqual([0o700, 0o700])
 })
 
 it.each([

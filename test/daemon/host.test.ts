@@ -38,6 +38,7 @@ table inet polder {
   }
   chain output {
     type filter hook output priority raw; policy accept;
+    udp dport 4789 meta skuid != 0 ip daddr { 198.18.0.1, 198.18.0.2 } drop
     udp dport 4789 notrack
   }
   chain postrouting {

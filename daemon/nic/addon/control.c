@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
 #include <linux/udp.h>
@@ -162,6 +163,12 @@ napi_value open_underlay(napi_env env, napi_callback_info info) {
   else {
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover, sizeof discover);
+  }
+  if (!receives) {
+    /* Nobody reads what is sent to a sender: it must not fill its buffer either. */
+    struct sock_filter nothing = {.code = BPF_RET | BPF_K, .k = 0};
+    struct sock_fprog filter = {.len = 1, .filter = &nothing};
+    setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
   }
   if (receives) {
     setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
