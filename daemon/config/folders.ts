@@ -2,10 +2,14 @@
  * The folders that polderd writes to, made and tried before anything else is touched: a wrong path, a read-only or full
  * disk is an error that names the path and its setting, not a surprise in the middle of work.
  */
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, constants, mkdirSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Logger } from 'pino'
 import { PolderError } from '../errors.ts'
+
+/** A link in a folder that others may write to leads to a file that they may not. */
+const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants
+const PROBE_FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW
 
 /** What a disk answers that was good enough before. */
 const DISK_ERRORS = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'])
@@ -20,7 +24,12 @@ export function prepareFolder(setting: string, path: string, log: Logger): void 
     // Always the same, so that those who were killed here leave one; nobody minds who writes and removes it.
     const probe = join(path, '.probe')
     try {
-      writeFileSync(probe, 'polder')
+      const fd = openSync(probe, PROBE_FLAGS)
+      try {
+        writeSync(fd, 'polder')
+      } finally {
+        closeSync(fd)
+      }
     } finally {
       rmSync(probe, { force: true })
     }

@@ -69,7 +69,7 @@ const PLANTED: [what: string, Planted][] = [
       file: 'packet/path/from-pod.ts',
       from: 'if (contradictsOffload(packet))',
       to: 'if (contradictsOffload(packet) && packet.family === 4)',
-      found: /offload state that contradicts/,
+      found: /offload state that contradicts|segments of nothing|other (addresses|ports)|malformed/,
     },
   ],
 ]

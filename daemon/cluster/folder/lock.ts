@@ -10,6 +10,8 @@ import { flock } from '../../nic/nic.ts'
 
 const WAIT_MS_MAX = 15_000
 const RETRY_MS = 2
+/** A link in a folder that others may write to leads to a file that they may not. */
+const FLAGS = constants.O_RDWR | constants.O_NOFOLLOW
 
 /** Runs `work` while no other process or store runs its own under the same lock; waits for its turn. */
 export async function withLock<Result>(path: string, work: () => Promise<Result>): Promise<Result> {
@@ -71,7 +73,7 @@ export function holderOf(path: string): string {
 
 function openLockFile(path: string): number {
   try {
-    return existsSync(path) ? openExisting(path) : openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+    return existsSync(path) ? openExisting(path) : openSync(path, FLAGS | constants.O_CREAT, 0o600)
   } catch (error) {
     throw notWritten(path, error)
   }
@@ -80,9 +82,9 @@ function openLockFile(path: string): number {
 /** For writing, which NFS wants for a lock; on a read-only disk for reading, which is enough there. */
 function openExisting(path: string): number {
   try {
-    return openSync(path, constants.O_RDWR)
+    return openSync(path, FLAGS)
   } catch (error) {
-    if (isCode(error, 'EROFS')) return openSync(path, constants.O_RDONLY)
+    if (isCode(error, 'EROFS')) return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
     throw error
   }
 }
