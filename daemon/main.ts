@@ -3,6 +3,7 @@
  * tasks that end by themselves. Exit codes: 0 for a clean end, 1 for what the user can mend, 70 for a fault of polderd's
  * own.
  */
+import { flushCompileCache } from 'node:module'
 import { pino } from 'pino'
 import type { Config } from './config/config.ts'
 import { informationFor } from './config/help.ts'
@@ -16,6 +17,7 @@ import { startPolderd } from './polderd.ts'
 import { VERSION } from './version.ts'
 
 const LOG_LOOK_MS = 60_000
+const COMPILED_AFTER_MS = 2000
 
 async function main(): Promise<void> {
   const argv = process.argv.slice(2)
@@ -54,6 +56,8 @@ async function run(config: Config, file: string | undefined): Promise<void> {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve)
   })
   const polderd = await startPolderd(config, log)
+  // Node itself does it at a clean end, which may never come. It takes a moment: not now.
+  setTimeout(flushCompileCache, COMPILED_AFTER_MS).unref()
   const signal = await ended
   log.info({ signal }, 'polderd stops')
   await polderd.stop()

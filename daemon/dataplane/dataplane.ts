@@ -65,6 +65,8 @@ export class DataPlane implements PodPorts {
   /** The state that the worker works by, and those after it. */
   #states: WorkerState[] = []
   #sockets: PeerSockets
+  #publishing: Promise<void> = Promise.resolve()
+  #nextPublish: Promise<void> | undefined
   #hostFd: number
   #surroundings: Surroundings
   #holds = 0
@@ -192,11 +194,19 @@ export class DataPlane implements PodPorts {
     for (const fd of [this.#hostFd, underlayFd, ...senderFds, ...pods, this.#eventFd]) closeFd(fd)
   }
 
-  /** Posts the whole state as the next generation and waits until the worker works by it, or by a later one. */
-  async #publish(): Promise<void> {
-    const state = this.#nextState()
-    this.#crew.post(state)
-    await this.#acknowledged(state.generation)
+  /**
+   * Resolves once the worker works by the state of now, or by a later one. One state is on its way at a time; all changes
+   * that come meanwhile go with the next, however many they are.
+   */
+  #publish(): Promise<void> {
+    this.#nextPublish ??= this.#publishing.then(() => {
+      this.#nextPublish = undefined
+      const state = this.#nextState()
+      this.#crew.post(state)
+      this.#publishing = this.#acknowledged(state.generation)
+      return this.#publishing
+    })
+    return this.#nextPublish
   }
 
   #nextState(): WorkerState {

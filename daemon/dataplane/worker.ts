@@ -10,6 +10,7 @@
  * others. It begins with the state that one worked by, and with what that one left unfinished.
  */
 import { readlinkSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { parentPort, receiveMessageOnPort, threadId, workerData } from 'node:worker_threads'
 import { flowsInMemory } from '../../packet/tables/flow-recovery.ts'
 import { type FlowMemory, openFlowMemory, openTables } from '../../packet/tables/tables.ts'
@@ -53,6 +54,8 @@ function standBy(control: Int32Array): void {
   for (;;) {
     const onDuty = Atomics.load(control, ON_DUTY)
     if (onDuty === threadId || Atomics.load(control, STOP) !== 0) return
+    // For the next start; there is time now.
+    flushCompileCache()
     Atomics.wait(control, ON_DUTY, onDuty)
   }
 }
