@@ -5,6 +5,7 @@ import type { Traffic, TrafficSeen } from './traffic.ts'
 
 export interface Observation {
   tcpMbit: number
+  bulkGapMs: number
   /** Requests that were answered. */
   answered: number
   stallMs: number
@@ -20,10 +21,15 @@ export interface Observation {
 }
 
 /** What is on its way when the window begins or ends counts as lost or as found again: some datagrams. */
-export async function observe(traffic: Traffic, durationMs: number): Promise<Observation> {
-  const before = await traffic.report()
+export function observe(traffic: Traffic, durationMs: number): Promise<Observation> {
+  return observed(traffic, () => delay(durationMs))
+}
+
+/** The window is as long as `work` takes. */
+export async function observed(traffic: Traffic, work: () => Promise<unknown>): Promise<Observation> {
+  const before = await traffic.mark()
   const startedMs = performance.now()
-  await delay(durationMs)
+  await work()
   const after = await traffic.report()
   return difference(before, after, performance.now() - startedMs)
 }
@@ -34,6 +40,7 @@ function difference(before: TrafficSeen, after: TrafficSeen, durationMs: number)
   const udpReceived = numbered.received - before.numbered.received
   return {
     tcpMbit: ((bulk.bytes - before.bulk.bytes) * 8) / 1000 / durationMs,
+    bulkGapMs: bulk.longestGapMs,
     answered: steady.answered - before.steady.answered,
     stallMs: steady.longestStallMs,
     connectionsLost: steady.lost,

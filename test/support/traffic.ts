@@ -106,6 +106,7 @@ export class Traffic {
   readonly #bulk: [TrafficEnd<BulkReport>, TrafficEnd<BulkReport>]
   readonly #steady: [TrafficEnd<unknown>, TrafficEnd<SteadyReport>]
   readonly #numbered: [TrafficEnd<NumberedReport>, TrafficEnd<SentReport>]
+  #longest = { bulkGapMs: 0, stallMs: 0, udpGapMs: 0 }
 
   private constructor(
     bulk: [TrafficEnd<BulkReport>, TrafficEnd<BulkReport>],
@@ -142,8 +143,31 @@ export class Traffic {
     await Promise.all(ends.map((end) => end[Symbol.asyncDispose]()))
   }
 
-  /** What the receivers saw so far. */
+  /** What was seen so far; the longest stall and gaps are those since `mark`. */
   async report(): Promise<TrafficSeen> {
+    const { bulk, steady, ...numbers } = await this.#ask()
+    const { numbered } = numbers
+    this.#longest = {
+      bulkGapMs: Math.max(this.#longest.bulkGapMs, bulk.longestGapMs),
+      stallMs: Math.max(this.#longest.stallMs, steady.longestStallMs),
+      udpGapMs: Math.max(this.#longest.udpGapMs, numbered.longestGapMs),
+    }
+    return {
+      bulk: { ...bulk, longestGapMs: this.#longest.bulkGapMs },
+      steady: { ...steady, longestStallMs: this.#longest.stallMs },
+      numbered: { ...numbered, longestGapMs: this.#longest.udpGapMs },
+      sent: numbers.sent,
+    }
+  }
+
+  /** A report, and stalls and gaps count from here on. */
+  async mark(): Promise<TrafficSeen> {
+    const seen = await this.report()
+    this.#longest = { bulkGapMs: 0, stallMs: 0, udpGapMs: 0 }
+    return seen
+  }
+
+  async #ask(): Promise<TrafficSeen> {
     const [bulk, steady, numbered, sent] = await Promise.all([
       this.#bulk[0].report(),
       this.#steady[1].report(),
