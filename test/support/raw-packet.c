@@ -21,7 +21,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { PACKETS_MAX = 256, PACKET_BYTES_MAX = 65600, VNET_BYTES = 10 };
+enum { PACKETS_MAX = 4096, PACKET_BYTES_MAX = 65600, VNET_BYTES = 10 };
 
 static uint8_t *packets[PACKETS_MAX];
 static size_t lengths[PACKETS_MAX], count, vnet_bytes;
@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
   }
   static char line[2 * PACKET_BYTES_MAX];
   while (count < PACKETS_MAX && fgets(line, sizeof line, stdin)) {
-    packets[count] = malloc(PACKET_BYTES_MAX + VNET_BYTES);
+    packets[count] = malloc(strlen(line) / 2 + VNET_BYTES + 1);
     memcpy(packets[count], vnet, vnet_bytes);
     lengths[count] = vnet_bytes + from_hex(line, packets[count] + vnet_bytes, PACKET_BYTES_MAX);
     count++;
