@@ -41,12 +41,13 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   const startedAt = new Date().toISOString()
   prepareFolder('stateDir', config.stateDir, log)
   prepareFolder('clusterFolder', config.clusterFolder, log)
+  // It loads on a processor of its own while we find out what it will work by.
+  const dataPlane = prepareDataPlane(config, log)
   const node = await joinCluster(config, log)
   const { own, underlay, store, ipam, peers } = node
   const systemd = Systemd.from(process.env)
   const fdStore = openFdStore(config, systemd, passedDescriptors(process.env), log)
-  const dataPath = await startDataPath(config, node, fdStore, log)
-  const { dataPlane } = dataPath
+  const dataPath = await startDataPath(config, node, fdStore, dataPlane)
 
   // Pods come and go.
   const attachments = await restorePods(config, node, dataPath, log)
@@ -124,22 +125,25 @@ interface ClusterNode {
   peers: Peers
 }
 
+function prepareDataPlane(config: Config, log: Logger): DataPlane {
+  const flows = { path: `${dirname(config.socket)}/flows`, capacity: config.maxFlows, bootId: readBootId(), log }
+  return new DataPlane({ poisonFolder: `${config.stateDir}/poison`, flows, log })
+}
+
 /** Packets flow: between polder0 and the peers; pods join when they are attached. */
 async function startDataPath(
   config: Config,
   { own, underlay, ipam, peers }: ClusterNode,
   fdStore: FdStore,
-  log: Logger,
+  dataPlane: DataPlane,
 ): Promise<DataPath> {
   using netlink = new Netlink()
   const sockets = openUnderlaySockets(underlay, config.vxlanPort, fdStore)
   const gateways = ipam.ranges.map(gatewayOf)
   const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs: config.podCIDRs }, fdStore)
   const offloads = probeOffloads(hostFd)
-  const poisonFolder = `${config.stateDir}/poison`
   const { surroundings } = peers
-  const flows = { path: `${dirname(config.socket)}/flows`, capacity: config.maxFlows, bootId: readBootId(), log }
-  const dataPlane = await DataPlane.start({ hostFd, ...sockets, surroundings, poisonFolder, flows, log })
+  await dataPlane.start({ hostFd, ...sockets, surroundings })
   peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
   return { dataPlane, offloads, fdStore }
 }

@@ -46,10 +46,12 @@ export class Crew {
   #standby: Worker | undefined
   /** Whether a death is made good: not before the first worker works, and not once all are to end. */
   #replaces = false
+  #cause: unknown
   /** Where the last death happened, and how many there were with nothing done in between. */
   #lastDeath = ''
   #fruitless = 0
 
+  /** The first worker is loaded at once, and stands by. */
   constructor(options: CrewOptions) {
     this.#options = options
     this.#log = options.log
@@ -59,12 +61,15 @@ export class Crew {
     })
     // Node waits for its threads when it exits, and these wait for packets.
     process.once('exit', this.#endAll)
+    this.#standby = this.#spawn()
   }
 
-  /** The first worker takes up its duty. Rejects with the cause if it dies before `working` resolves. */
+  /** The first worker takes up its duty. Rejects with the cause if it dies before `working` resolves, or has died. */
   async begin(working: () => Promise<void>): Promise<void> {
-    const first = this.#spawn()
+    const first = this.#standby
+    if (first === undefined) throw this.#cause
     const died = new Promise<never>((_, reject) => first.once('error', reject))
+    this.#standby = undefined
     this.#takeDuty(first)
     await Promise.race([working(), died])
     this.#replaces = true
@@ -88,7 +93,10 @@ export class Crew {
   #spawn(): Worker {
     const name = 'polder-dataplane'
     const worker = new Worker(new URL('./worker.ts', import.meta.url), { name, workerData: this.#options.start })
-    worker.on('error', (error) => this.#log.error({ err: error }, 'the data-path worker failed'))
+    worker.on('error', (error) => {
+      this.#cause = error
+      this.#log.error({ err: error }, 'the data-path worker failed')
+    })
     const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
     this.#ended.set(worker, ended)
     void ended.then(() => this.#exited(worker))

@@ -42,13 +42,17 @@ export interface PeerSockets {
   senderFds: number[]
 }
 
-export interface DataPlaneOptions extends PeerSockets {
-  hostFd: number
-  surroundings: Surroundings
+export interface DataPlaneOptions {
   /** Where packets are kept that killed the worker. */
   poisonFolder: string
   flows: FlowFileOptions
   log: Logger
+}
+
+/** What packets go through at first, and by what. */
+export interface DataPlaneStart extends PeerSockets {
+  hostFd: number
+  surroundings: Surroundings
 }
 
 const NO_FLOWS: FlowTotals = { flows: 0, capacity: 0, opened: 0, expired: 0, evicted: 0, refused: 0 }
@@ -64,19 +68,16 @@ export class DataPlane implements PodPorts {
   #flowMemory: ArrayBuffer | undefined
   /** The state that the worker works by, and those after it. */
   #states: WorkerState[] = []
-  #sockets: PeerSockets
+  #sockets: PeerSockets = { underlayFd: -1, senderFds: [] }
   #publishing: Promise<void> = Promise.resolve()
   #nextPublish: Promise<void> | undefined
-  #hostFd: number
-  #surroundings: Surroundings
+  #hostFd = -1
+  #surroundings!: Surroundings
   #holds = 0
 
-  private constructor(options: DataPlaneOptions) {
-    const { hostFd, underlayFd, senderFds, surroundings, poisonFolder, flows, log } = options
+  /** The worker is loaded meanwhile; nothing is carried before start(). */
+  constructor({ poisonFolder, flows, log }: DataPlaneOptions) {
     this.#flows = flows
-    this.#hostFd = hostFd
-    this.#sockets = { underlayFd, senderFds }
-    this.#surroundings = surroundings
     const [control, counters, eventFd] = [this.#control, this.#counters, this.#eventFd]
     const [memory, flowFile] = [createBatchMemory(), flows.path]
     this.#crew = new Crew({
@@ -91,17 +92,18 @@ export class DataPlane implements PodPorts {
    * Resolves once the worker has what it works by. It is held: packets flow after release(), when every pod is known, so
    * that none that waited is refused. The descriptors belong to the data plane from then on.
    */
-  static async start(options: DataPlaneOptions): Promise<DataPlane> {
-    const plane = new DataPlane(options)
-    Atomics.store(plane.#control, HOLD, ++plane.#holds)
-    const { generation } = plane.#nextState()
+  async start({ hostFd, underlayFd, senderFds, surroundings }: DataPlaneStart): Promise<void> {
+    this.#hostFd = hostFd
+    this.#sockets = { underlayFd, senderFds }
+    this.#surroundings = surroundings
+    Atomics.store(this.#control, HOLD, ++this.#holds)
+    const { generation } = this.#nextState()
     // Later deaths are made good; a worker that cannot even start would die for ever.
-    await plane.#crew
-      .begin(() => plane.#acknowledged(generation))
+    await this.#crew
+      .begin(() => this.#acknowledged(generation))
       .catch((error: Error) => {
         throw cannotStart(error)
       })
-    return plane
   }
 
   async addPod(fd: number, addresses: string[]): Promise<number> {
