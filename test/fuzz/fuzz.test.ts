@@ -72,6 +72,16 @@ const PLANTED: [what: string, Planted][] = [
       found: /offload state that contradicts|segments of nothing|other (addresses|ports)|malformed/,
     },
   ],
+  [
+    'what was decided for a flow holds wherever a packet comes from',
+    {
+      target: 'flows',
+      file: 'packet/tables/flows.ts',
+      from: 'this.#decided[at] === this.#generation && this.#decided[at + 1] === origin',
+      to: 'this.#decided[at] === this.#generation',
+      found: /without a memory spoofed-pod/,
+    },
+  ],
 ]
 
 /** Runs the fuzzer of the checkout at `root`; resolves to its exit code and all it said. */

@@ -119,20 +119,22 @@ it.runIf(FULL)(
       await node.stop()
       await node.start('--max-flows', String(2 ** 20))
     }
-    // What is unanswered is forgotten after 30 seconds: as fast as it goes.
-    const ports = lines(256, (i) => `udp ${a.v4}:1 > ${c.v4}:${10_000 + i * 97} payload 1`)
-    const flood = startRaw(a.netns, ports, 'device', 'eth0', 'seconds', '60', 'vary', '20', '26')
+    // Segments out of nowhere, which nobody answers, are remembered for five minutes.
+    await c.netns.run('ip', 'route', 'add', 'blackhole', a.v4)
+    const segments = lines(256, (i) => `tcp ${a.v4}:1 > ${c.v4}:${10_000 + i * 97} flags ack`)
+    const flood = startRaw(a.netns, segments, 'device', 'eth0', 'seconds', '240', 'vary', '20', '26')
     let most = 0
     let slowestMs = 0
-    while (flood.running) {
+    while (flood.running && most < MILLION) {
       const startedMs = performance.now()
       await node1.info()
       slowestMs = Math.max(slowestMs, performance.now() - startedMs)
-      most = Math.max(most, (await flows('limit=1')).matching)
       await expectItGoesOn()
+      most = (await flows('limit=1')).matching
     }
-    console.log(`${most} flows at once, the API answered within ${Math.round(slowestMs)} ms; ${flood.stdout}`)
-    expect(most).toBeGreaterThan(MILLION / 2)
+    await flood.end()
+    console.log(`${most} flows at once, the API answered within ${Math.round(slowestMs)} ms`)
+    expect(most).toBeGreaterThanOrEqual(MILLION)
     expect(slowestMs).toBeLessThan(1000)
   },
 )

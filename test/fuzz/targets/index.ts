@@ -4,6 +4,7 @@ import type { Target } from '../target.ts'
 const LOADERS: Record<string, () => Promise<Target>> = {
   formats: async () => (await import('./formats.ts')).formats,
   path: async () => (await import('./path.ts')).path,
+  flows: async () => (await import('./flows.ts')).flows,
   netlink: async () => (await import('./netlink.ts')).netlink,
   cni: async () => (await import('./cni.ts')).cni,
   addon: async () => (await import('./addon.ts')).openAddon(),
