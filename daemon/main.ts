@@ -1,5 +1,6 @@
 /**
- * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT; or does one of the
+ * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT, or
+ * when another polderd has taken over; or does one of the
  * tasks that end by themselves. Exit codes: 0 for a clean end, 1 for what the user can mend, 70 for a fault of polderd's
  * own.
  */
@@ -11,6 +12,9 @@ import { loadConfig } from './config/load.ts'
 import { readTask } from './config/task.ts'
 import { PolderError } from './errors.ts'
 import { boundOwnLog, OWN_LOG_BYTES_MAX } from './files/own-log.ts'
+import { Predecessor } from './handover/incoming.ts'
+import { reload } from './handover/reload.ts'
+import { passedDescriptors, Systemd } from './handover/systemd.ts'
 import { surveyAlone } from './host/findings/survey.ts'
 import { uninstall } from './host/uninstall.ts'
 import { startPolderd } from './polderd.ts'
@@ -33,12 +37,13 @@ async function main(): Promise<void> {
   }
   if (task === 'doctor') process.stdout.write(`${JSON.stringify(await surveyAlone(config))}\n`)
   else if (task === 'uninstall') process.stdout.write(`${(await uninstall(config, purge)).join('\n')}\n`)
-  else await run(config, file)
+  else if (task === 'reload') await reload(settings)
+  else await run(config, file, task === 'takeover')
 }
 
-async function run(config: Config, file: string | undefined): Promise<void> {
+async function run(config: Config, file: string | undefined, takesOver: boolean): Promise<void> {
   const log = pino({ level: config.logLevel, base: { node: config.nodeName } })
-  log.info({ version: VERSION, pid: process.pid, file }, 'polderd starts')
+  log.info({ version: VERSION, pid: process.pid, file }, takesOver ? 'polderd takes over' : 'polderd starts')
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'a fault of polderd: it ends, and should be started again')
     process.exit(70)
@@ -55,13 +60,26 @@ async function run(config: Config, file: string | undefined): Promise<void> {
   const ended = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve)
   })
-  const polderd = await startPolderd(config, log)
+  const systemd = Systemd.from(process.env)
+  const passed = passedDescriptors(process.env)
+  const predecessor = takesOver ? await meetPredecessor(config, systemd) : undefined
+  const polderd = await startPolderd({ config, systemd, passed, predecessor, log })
   // Node itself does it at a clean end, which may never come. It takes a moment: not now.
   setTimeout(flushCompileCache, COMPILED_AFTER_MS).unref()
-  const signal = await ended
+  systemd?.ready(predecessor?.loan.watchdogMs ?? undefined, () => polderd.works())
+  process.send?.('ready')
+  const signal = await Promise.race([ended, polderd.handedOver])
+  if (signal === undefined) process.exit(0)
   log.info({ signal }, 'polderd stops')
+  systemd?.notify('STOPPING=1', 'STATUS=polderd stops')
   await polderd.stop()
   log.info('polderd has stopped; devices, addresses and pods stay')
+}
+
+/** Everything is loaded before the running polderd is asked to pause. */
+async function meetPredecessor(config: Config, systemd: Systemd | undefined): Promise<Predecessor> {
+  if (config.runner) await import('./runner/runner.ts')
+  return Predecessor.meet(config, systemd?.path)
 }
 
 main().catch((error: unknown) => {

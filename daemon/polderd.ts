@@ -3,8 +3,9 @@
  * stopped in the reverse one. The only file that knows them all.
  */
 import { dirname } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { createApi } from './api/server.ts'
+import { type Api, createApi } from './api/server.ts'
 import type { NodeInfo } from './api/types.ts'
 import { NodeAttachments } from './attachments/attachments.ts'
 import { readBootId } from './attachments/records.ts'
@@ -20,8 +21,12 @@ import type { DirectRoute, OwnNode } from './control/surroundings.ts'
 import { chooseUnderlay, openUnderlaySockets, podMtusOf, type Underlay } from './control/underlay.ts'
 import { DataPlane } from './dataplane/dataplane.ts'
 import type { FdStore } from './handover/fd-store.ts'
-import { openFdStore } from './handover/open.ts'
-import { passedDescriptors, Systemd } from './handover/systemd.ts'
+import { Gate } from './handover/gate.ts'
+import type { Predecessor } from './handover/incoming.ts'
+import { lendDescriptors, openFdStore, takeDescriptorsBack } from './handover/open.ts'
+import { Outgoing, type Running } from './handover/outgoing.ts'
+import type { Systemd } from './handover/systemd.ts'
+import { helloOf } from './handover/takeover.ts'
 import { Host, type HostOptions } from './host/host.ts'
 import { openHostDevice } from './host/host-device.ts'
 import { Ipam } from './ipam/ipam.ts'
@@ -34,10 +39,28 @@ import { VERSION } from './version.ts'
 export interface Polderd {
   /** Lets go of everything; devices, addresses and running pods stay as they are. */
   stop(): Promise<void>
+  /** Resolves when another polderd has taken over, and nothing is left to do here. */
+  handedOver: Promise<void>
+  /** Whether packets are carried. */
+  works(): boolean
 }
 
+export interface StartOptions {
+  config: Config
+  /** Where this process is a service of systemd, and what that gave it at its start. */
+  systemd: Systemd | undefined
+  passed: Map<string, number>
+  /** Who runs, and is taken over. */
+  predecessor: Predecessor | undefined
+  log: Logger
+}
+
+/** How long a polderd that was taken over stays for open sessions of exec and logs. */
+const SESSIONS_PATIENCE_MS = 3_600_000
+
 /** Resolves when the node is ready: packets flow, the API answers, the container runtime finds the plugin. */
-export async function startPolderd(config: Config, log: Logger): Promise<Polderd> {
+export async function startPolderd(options: StartOptions): Promise<Polderd> {
+  const { config, systemd, predecessor, log } = options
   const startedAt = new Date().toISOString()
   prepareFolder('stateDir', config.stateDir, log)
   prepareFolder('clusterFolder', config.clusterFolder, log)
@@ -45,14 +68,13 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
   const dataPlane = prepareDataPlane(config, log)
   const node = await joinCluster(config, log)
   const { own, underlay, store, ipam, peers } = node
-  const systemd = Systemd.from(process.env)
-  const fdStore = openFdStore(config, systemd, passedDescriptors(process.env), log)
+  const fdStore = openFdStore({ ...options, lentAt: predecessor?.loan.descriptors })
   const dataPath = await startDataPath(config, node, fdStore, dataPlane)
 
   // Pods come and go.
   const attachments = await restorePods(config, node, dataPath, log)
   // What waited in queues since the last polderd finds its pods.
-  dataPlane.release()
+  if (predecessor === undefined) dataPlane.release()
   const spool = new Spool({ folder: `${config.stateDir}/spool`, attachments, log })
   const runner = config.runner ? await loadRunner({ config, own, store, attachments, log }) : undefined
 
@@ -64,6 +86,9 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
 
   // We can be talked to, and say so.
   const { gateways } = attachments
+  const gate = new Gate()
+  if (predecessor !== undefined) await gate.close()
+  const cni = createCni({ ...config, attachments, spool, addressesLeft: () => ipam.freeCount, log })
   const api = createApi({
     socket: config.socket,
     store,
@@ -73,27 +98,114 @@ export async function startPolderd(config: Config, log: Logger): Promise<Polderd
     flows: () => dataPlane.flows(),
     findings: () => host.findings(),
     runtimeFor: (pod) => runner?.runtimeFor(pod),
-    cni: createCni({ ...config, attachments, spool, addressesLeft: () => ipam.freeCount, log }),
+    cni: gate.guard(cni, config.socket),
+    takeover: (connection) => outgoing.handOver(connection),
     log,
   })
-  await api.start()
+  const parts: Parts = {
+    config,
+    systemd,
+    gate,
+    ...node,
+    ...dataPath,
+    attachments,
+    spool,
+    nodeStatus,
+    runner,
+    host,
+    api,
+  }
+  const { running, handedOver } = handOverOf(parts)
+  const outgoing = new Outgoing(running, helloOf(config, systemd?.path), log)
+  await api.start(predecessor !== undefined)
+  if (predecessor !== undefined) await takeOver(predecessor, parts)
   // Only now: a DEL is spooled where nobody listens, so none can come in between.
   await spool.start()
   await installConflist({ ...config, spool: `${config.stateDir}/spool` })
   await nodeStatus.start()
-  runner?.start()
+  if (predecessor === undefined) runner?.start()
+  else runner?.resume()
   log.info({ underlay, podCIDRs: own.podCIDRs, socket: config.socket }, 'the node is ready')
   void host.logFindings()
+  return { stop: () => stopAll(parts), handedOver, works: () => dataPlane.works }
+}
 
-  return {
-    async stop() {
-      for (const part of [nodeStatus, runner, api, spool, host, peers]) await part?.stop()
-      await attachments.close()
-      fdStore.close()
-      await dataPlane.stop()
-      await store.close()
+/** All that runs, once it does. */
+interface Parts extends ClusterNode, DataPath {
+  config: Config
+  systemd: Systemd | undefined
+  gate: Gate
+  attachments: NodeAttachments
+  spool: Spool
+  nodeStatus: NodeStatusPublisher
+  runner: Runner | undefined
+  host: Host
+  api: Api
+}
+
+async function stopAll({ nodeStatus, runner, api, spool, host, peers, ...parts }: Parts): Promise<void> {
+  for (const part of [nodeStatus, runner, api, spool, host, peers]) await part?.stop()
+  await parts.attachments.close()
+  parts.fdStore.close()
+  await parts.dataPlane.stop()
+  await parts.store.close()
+}
+
+/** From here on the packets are ours: the last step, which nothing follows that could fail. */
+async function takeOver(predecessor: Predecessor, { dataPlane, gate }: Parts): Promise<void> {
+  await predecessor.hold()
+  dataPlane.release()
+  await predecessor.done()
+  gate.open()
+}
+
+/** What a takeover by another polderd does with all that runs here. */
+function handOverOf(parts: Parts): { running: Running; handedOver: Promise<void> } {
+  const { config, systemd, gate, own, store, dataPlane, fdStore, attachments, spool, nodeStatus, runner, host, api } =
+    parts
+  const { promise: handedOver, resolve } = Promise.withResolvers<void>()
+  const running: Running = {
+    async pause() {
+      systemd?.notify('RELOADING=1', 'STATUS=another polderd takes over')
+      api.remember()
+      await gate.close()
+      for (const part of [runner, attachments, host]) await part?.pause()
+      await spool.stop()
+      nodeStatus.pause()
+      store.releaseNode(own.name)
     },
+    async resume() {
+      api.restore()
+      await store.claimNode(own.name)
+      await nodeStatus.start()
+      await spool.start()
+      for (const part of [host, attachments, runner]) await part?.resume()
+      gate.open()
+      systemd?.notify('READY=1', 'STATUS=a takeover failed: this polderd goes on')
+    },
+    lend: () => ({
+      descriptors: lendDescriptors(config, systemd !== undefined, fdStore),
+      watchdogMs: systemd?.watchdogMs ?? null,
+    }),
+    takeBack: () => takeDescriptorsBack(config.socket, fdStore),
+    hold: () => dataPlane.hold(),
+    release: () => dataPlane.release(),
+    leave: () => void leave(parts).then(resolve, resolve),
   }
+  return { running, handedOver }
+}
+
+/** Lets go of what the successor has, and stays for those who are still connected. */
+async function leave({ gate, api, host, peers, attachments, fdStore, dataPlane, store, runner }: Parts): Promise<void> {
+  gate.leave()
+  const disconnected = api.leave()
+  for (const part of [host, peers]) await part.stop()
+  await attachments.close()
+  fdStore.close()
+  await dataPlane.stop()
+  await Promise.race([disconnected, delay(SESSIONS_PATIENCE_MS)])
+  await runner?.stop()
+  await store.close()
 }
 
 /** Who we are: our address on the underlay, our name in the cluster, our pod ranges; and who the others are. */

@@ -1,5 +1,6 @@
 /** What the handlers work on: plain values and functions that polderd's composition root hands to createApi. */
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type pino from 'pino'
 import type { FlowRecord } from '../../packet/tables/flow-list.ts'
 import type { Attachments } from '../attachments/attachment.ts'
@@ -21,5 +22,7 @@ export interface ApiContext {
   /** What runs this pod on this node; undefined where the runner is off. */
   runtimeFor: (pod: Pod) => PodRuntime | undefined
   cni: CniHandler
+  /** Another polderd takes over, over this connection; resolves when it has, or has not. */
+  takeover: (connection: Duplex) => Promise<void>
   log: pino.Logger
 }

@@ -5,6 +5,7 @@
  */
 import type http from 'node:http'
 import { PolderError } from '../errors.ts'
+import { TAKEOVER_PATH, TAKEOVER_UPGRADE } from '../handover/takeover.ts'
 import type { ApiContext } from './context.ts'
 import { invalid } from './errors.ts'
 import { listFlows } from './flows.ts'
@@ -33,6 +34,7 @@ export const ROUTES: Route[] = [
   { method: 'GET', path: '/v1/pods/:namespace/:name/log', handle: streamLog, streams: true },
   { method: 'POST', path: '/v1/pods/:namespace/:name/exec', handle: execInPod, streams: true },
   { method: 'POST', path: '/cni', handle: answerCni, streams: true },
+  { method: 'POST', path: TAKEOVER_PATH, handle: answerTakeover, streams: true },
 ]
 
 /** The route of a request and the parameters in its path; throws where there is none. */
@@ -73,6 +75,18 @@ function matchPath(path: string, segments: string[]): Record<string, string> | u
     else if (part !== segment) return undefined
   }
   return params
+}
+
+async function answerTakeover(context: ApiContext, { upgraded, message }: ApiRequest): Promise<void> {
+  if (upgraded === undefined || message.headers.upgrade?.toLowerCase() !== TAKEOVER_UPGRADE) {
+    throw new PolderError(
+      'upgrade-required',
+      `A takeover needs a connection that is upgraded to ${TAKEOVER_UPGRADE}.`,
+      'Use: polderd --takeover, or --reload',
+    )
+  }
+  upgraded.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${TAKEOVER_UPGRADE}\r\n\r\n`)
+  await context.takeover(upgraded)
 }
 
 async function answerCni(context: ApiContext, request: ApiRequest): Promise<void> {

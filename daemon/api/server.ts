@@ -3,9 +3,10 @@
  * into an ApiError; what is answered is the handlers' affair. Who may open the socket (mode 0600: root) may do all.
  *
  * A socket file that nobody answers on is left over from a polderd that was killed, and is replaced; one that answers
- * belongs to a running polderd, and is not touched.
+ * belongs to a running polderd, and is not touched, unless that is being taken over. The socket is made under another
+ * name and renamed, so that at no moment a client finds nobody.
  */
-import { chmodSync, existsSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs'
+import { chmodSync, existsSync, linkSync, lstatSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import path from 'node:path'
@@ -24,7 +25,14 @@ export interface ApiOptions extends ApiContext {
 }
 
 export interface Api {
-  start(): Promise<void>
+  /** `takesOver`: from a polderd that answers on the same path. */
+  start(takesOver?: boolean): Promise<void>
+  /** So that restore() can undo what a successor does to the path. */
+  remember(): void
+  /** The path leads here again. */
+  restore(): void
+  /** The path is another's. Resolves when the last connection has ended. */
+  leave(): Promise<void>
   /** Ends every connection and removes the socket. */
   stop(): Promise<void>
 }
@@ -33,6 +41,7 @@ export function createApi(options: ApiOptions): Api {
   const { socket, log } = options
   const server = http.createServer({ maxHeaderSize: HEADER_BYTES_MAX })
   const upgrades = new Set<Duplex>()
+  const [fresh, kept] = [`${socket}.new`, `${socket}.old`]
 
   server.on('request', (message, response) => void dispatch(options, message, response))
   server.on('upgrade', (message, connection, head) => {
@@ -49,23 +58,40 @@ export function createApi(options: ApiOptions): Api {
   server.on('clientError', refuseMalformed)
 
   return {
-    async start() {
+    async start(takesOver = false) {
       mkdirSync(path.dirname(socket), { recursive: true, mode: 0o755 })
-      await removeStale(socket)
+      await refuseTaken(socket, takesOver)
       await new Promise<void>((resolve, reject) => {
         const refuse = (error: NodeJS.ErrnoException) => reject(cannotListen(socket, error))
         server.once('error', refuse)
-        server.listen(socket, () => {
+        server.listen(fresh, () => {
           server.off('error', refuse)
           resolve()
         })
         // Bound by now, and accepting only on the next turn of the loop: nobody slips in before the mode is set.
-        if (server.listening) chmodSync(socket, 0o600)
+        if (server.listening) chmodSync(fresh, 0o600)
       })
+      renameSync(fresh, socket)
       log.info({ socket }, 'api: listening')
+    },
+    remember() {
+      rmSync(kept, { force: true })
+      linkSync(socket, kept)
+    },
+    restore() {
+      // Of two names of one file rename(2) changes nothing.
+      renameSync(kept, socket)
+      rmSync(kept, { force: true })
+    },
+    async leave() {
+      rmSync(kept, { force: true })
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      server.closeIdleConnections()
+      await closed
     },
     async stop() {
       if (!server.listening) return
+      rmSync(socket, { force: true })
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       server.closeAllConnections()
       for (const connection of upgrades) connection.destroy()
@@ -137,8 +163,12 @@ function refuseMalformed(error: NodeJS.ErrnoException, connection: Duplex): void
   )
 }
 
-async function removeStale(socket: string): Promise<void> {
+async function refuseTaken(socket: string, takesOver: boolean): Promise<void> {
+  rmSync(`${socket}.new`, { force: true })
   if (!existsSync(socket)) return
+  if (!lstatSync(socket).isSocket())
+    throw cannotListen(socket, Object.assign(new Error('it is no socket'), { code: 'EADDRINUSE' }))
+  if (takesOver) return
   const code = await new Promise<string>((resolve) => {
     const probe = net.connect(socket)
     probe.once('connect', () => {
@@ -154,8 +184,6 @@ async function removeStale(socket: string): Promise<void> {
       'Stop that one first, or give this one a socket of its own (--socket).',
     )
   }
-  // A file that is no socket refuses connections too, and is not ours to remove: listening on it will fail.
-  if (code === 'ECONNREFUSED' && lstatSync(socket).isSocket()) unlinkSync(socket)
 }
 
 function cannotListen(socket: string, error: NodeJS.ErrnoException): PolderError {

@@ -83,6 +83,16 @@ export class NodeAttachments implements Attachments {
     for (const { addresses } of attachments) this.#ipam.reserve(addresses)
     await Promise.all(attachments.map((attachment) => this.#inTurn(attachment, () => this.#restore(attachment))))
     this.#ready = true
+    this.resume()
+  }
+
+  /** Begins nothing by itself until resume(); resolves when what was under way is done. */
+  async pause(): Promise<void> {
+    clearInterval(this.#sweeper)
+    await Promise.all(this.#turns.values())
+  }
+
+  resume(): void {
     this.#sweeper = setInterval(() => void this.#sweep(), SWEEP_INTERVAL_MS).unref()
   }
 

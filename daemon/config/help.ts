@@ -27,6 +27,8 @@ ${SETTING_KEYS.map(settingHelp).join('\n\n')}
 
   --doctor    Print what is wrong on this machine, as JSON, and exit; while polderd does not run.
               For people there is: polder doctor
+  --takeover  Take over from the polderd that runs, without a gap, and run in its place.
+  --reload    Start a polderd that takes over from the one that runs, in the background; exit when it has, or has not.
   --uninstall Remove what polderd put on this machine, say what that was, and exit.
   --purge     With --uninstall: the cluster folder and the node's state too.
   --help      Print this and exit.

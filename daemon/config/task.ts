@@ -4,9 +4,10 @@
  */
 import { PolderError } from '../errors.ts'
 
-export type Task = 'run' | 'doctor' | 'uninstall'
+export type Task = 'run' | 'takeover' | 'reload' | 'doctor' | 'uninstall'
 
-export const TASK_FLAGS = ['--doctor', '--uninstall', '--purge']
+const TASKS = ['takeover', 'reload', 'doctor', 'uninstall'] as const
+export const TASK_FLAGS = [...TASKS.map((task) => `--${task}`), '--purge']
 
 export interface Called {
   task: Task
@@ -17,14 +18,14 @@ export interface Called {
 }
 
 export function readTask(argv: readonly string[]): Called {
-  const [doctor, uninstall, purge] = TASK_FLAGS.map((flag) => argv.includes(flag))
-  if ((purge && !uninstall) || (doctor && uninstall)) {
+  const tasks = TASKS.filter((task) => argv.includes(`--${task}`))
+  const purge = argv.includes('--purge')
+  if (tasks.length > 1 || (purge && tasks[0] !== 'uninstall')) {
     throw new PolderError(
       'bad-config',
-      purge && !uninstall ? '--purge belongs to --uninstall' : '--doctor and --uninstall are two things',
+      tasks.length > 1 ? `--${tasks[0]} and --${tasks[1]} are two things` : '--purge belongs to --uninstall',
       'See: polderd --help',
     )
   }
-  const task = uninstall ? 'uninstall' : doctor ? 'doctor' : 'run'
-  return { task, purge: purge === true, settings: argv.filter((flag) => !TASK_FLAGS.includes(flag)) }
+  return { task: tasks[0] ?? 'run', purge, settings: argv.filter((flag) => !TASK_FLAGS.includes(flag)) }
 }

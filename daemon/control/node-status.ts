@@ -39,6 +39,12 @@ export class NodeStatusPublisher {
     await this.beat()
   }
 
+  /** Says nothing more until start(): a successor does. */
+  pause(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
   /** Says that the node is not ready; the last word. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)

@@ -28,6 +28,7 @@ import {
   GENERATION,
   HELD,
   HOLD,
+  THREAD,
   type WorkerState,
 } from './protocol.ts'
 
@@ -128,6 +129,11 @@ export class DataPlane implements PodPorts {
     this.#pods.delete(port)
     await this.#publish()
     closeFd(pod.fd)
+  }
+
+  /** Whether there is a worker at work, be it held. */
+  get works(): boolean {
+    return Atomics.load(this.#control, THREAD) !== 0
   }
 
   /** Packets flow. */

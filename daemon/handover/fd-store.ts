@@ -33,6 +33,8 @@ export class FdStore {
   readonly #held = new Map<string, number>()
   readonly #timer: NodeJS.Timeout | undefined
   #trouble: string | undefined
+  /** A successor may be using the holder now. */
+  #isLent = false
 
   /** `found`: descriptors that are open in this process, and that the holder has under the same names. */
   constructor(holder: Holder | undefined, found: Map<string, number>, log: Logger) {
@@ -78,6 +80,29 @@ export class FdStore {
     this.#found.clear()
   }
 
+  /** All that is in use, by name. */
+  held(): Map<string, number> {
+    return this.#held
+  }
+
+  /** A successor may take everything from the holder: until takeBack() nothing here speaks to it. */
+  lend(): void {
+    this.#isLent = true
+    this.#holder?.close()
+  }
+
+  /** What the successor may have changed there is as it was. */
+  takeBack(): void {
+    this.#isLent = false
+    if (this.#holder === undefined) return
+    try {
+      this.#holder.renew()
+    } catch (error) {
+      this.#say(error as Error)
+    }
+    for (const [name, fd] of this.#held) this.#try(name, (holder) => holder.put(name, fd))
+  }
+
   /** Everything in use stays held. */
   close(): void {
     clearInterval(this.#timer)
@@ -85,7 +110,7 @@ export class FdStore {
   }
 
   #look(): void {
-    if (this.#holder!.isThere()) return
+    if (this.#isLent || this.#holder!.isThere()) return
     try {
       this.#holder!.renew()
     } catch (error) {
@@ -99,7 +124,7 @@ export class FdStore {
 
   #try(name: string, work: (holder: Holder) => void): void {
     try {
-      if (this.#holder?.isThere()) work(this.#holder)
+      if (!this.#isLent && this.#holder?.isThere()) work(this.#holder)
     } catch (error) {
       this.#say(error as Error, name)
     }

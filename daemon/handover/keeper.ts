@@ -39,6 +39,13 @@ export class Keeper implements Holder {
     return keeper
   }
 
+  /** Whether one answers. */
+  static isAt(path: string): boolean {
+    const keeper = Keeper.find(path)
+    keeper?.close()
+    return keeper !== undefined
+  }
+
   /** Undefined where none answers. */
   static find(path: string): Keeper | undefined {
     const keeper = new Keeper(path)

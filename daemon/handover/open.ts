@@ -3,6 +3,7 @@
  * with a store, else the keeper, which is started where none answers. A keeper that is not needed any more (polderd has
  * become a service, or `keeper` was switched off) hands over what it has and ends.
  */
+import { dirname, join } from 'node:path'
 import { type Logger, pino } from 'pino'
 import type { Config } from '../config/config.ts'
 import { PolderError } from '../errors.ts'
@@ -10,23 +11,60 @@ import { FdStore, type Holder } from './fd-store.ts'
 import { Keeper, keeperPath } from './keeper.ts'
 import type { Systemd } from './systemd.ts'
 
-/** `passed`: what systemd gave this process at its start. */
-export function openFdStore(
-  { socket, keeper }: Pick<Config, 'socket' | 'keeper'>,
-  systemd: Systemd | undefined,
-  passed: Map<string, number>,
-  log: Logger,
-): FdStore {
+export interface FdStoreOptions {
+  config: Pick<Config, 'socket' | 'keeper'>
+  systemd: Systemd | undefined
+  /** What systemd gave this process at its start. */
+  passed: Map<string, number>
+  /** Where a running polderd that is taken over has lent its descriptors. */
+  lentAt: string | undefined
+  log: Logger
+}
+
+export function openFdStore({ config, systemd, passed, lentAt, log }: FdStoreOptions): FdStore {
+  const { socket, keeper } = config
   const path = keeperPath(socket)
   const found = new Map(passed)
+  // Whoever holds them for the other one does so for us: nothing is put there anew.
+  if (lentAt !== undefined && lentAt !== path) takeFrom(lentAt, found, undefined)
   if (systemd === undefined && keeper) {
     const opened = openKeeper(path, log)
-    for (const [name, fd] of opened?.list() ?? []) found.set(name, fd)
+    const held = opened?.list() ?? new Map<string, number>()
+    for (const [name, fd] of found) if (!held.has(name)) opened?.put(name, fd)
+    for (const [name, fd] of held) found.set(name, fd)
     return new FdStore(opened, found, log)
   }
   const holder = systemd?.holder()
   takeFrom(path, found, holder)
   return new FdStore(holder, found, log)
+}
+
+/**
+ * Lends all that `fdStore` has to a successor, and resolves to the path of the keeper that it finds it at: ours, or, as
+ * systemd gives nothing back to a process that runs, one for this purpose alone.
+ */
+export function lendDescriptors(
+  { socket, keeper }: FdStoreOptions['config'],
+  systemd: boolean,
+  store: FdStore,
+): string {
+  store.lend()
+  if (!systemd && keeper && Keeper.isAt(keeperPath(socket))) return keeperPath(socket)
+  const path = courierPath(socket)
+  const courier = Keeper.open(path)
+  for (const [name, fd] of store.held()) courier.put(name, fd)
+  courier.close()
+  return path
+}
+
+/** The successor does not come. */
+export function takeDescriptorsBack(socket: string, store: FdStore): void {
+  Keeper.find(courierPath(socket))?.end()
+  store.takeBack()
+}
+
+function courierPath(socket: string): string {
+  return join(dirname(socket), 'takeover.sock')
 }
 
 /** What a keeper holds now, for whoever only looks: close what is claimed, and the leftovers. */

@@ -45,6 +45,19 @@ export class Systemd {
     }
   }
 
+  /**
+   * This process is the service from now on, and works. Says so again in half of the time that it may be silent, as
+   * long as `works` answers true; `watchdogMs` where the environment says nothing of it.
+   */
+  ready(watchdogMs: number | undefined, works: () => boolean): void {
+    this.notify(`MAINPID=${process.pid}`, 'READY=1', 'STATUS=packets are carried')
+    const patienceMs = this.watchdogMs ?? watchdogMs
+    if (patienceMs === undefined) return
+    setInterval(() => {
+      if (works()) this.notify('WATCHDOG=1')
+    }, patienceMs / 2).unref()
+  }
+
   /** The store of the unit. */
   holder(): Holder {
     return {

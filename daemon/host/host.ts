@@ -13,6 +13,7 @@ import { movedUnderlay, podMtusOf, type Underlay } from '../control/underlay.ts'
 import type { FdStore } from '../handover/fd-store.ts'
 import { gatewayOf } from '../ipam/range.ts'
 import { Netlink } from '../netlink/netlink.ts'
+import type { NetlinkError } from '../netlink/netlink-error.ts'
 import { NfTables } from '../netlink/nf-tables.ts'
 import { bringDirectRoutes } from './direct-routes.ts'
 import { info, warning } from './findings/check.ts'
@@ -47,6 +48,8 @@ export interface HostOptions {
 
 /** Beside the one table that decides something: it does nothing, and is there only while polderd runs (see NfTables). */
 const HOLD_TABLE = 'polder-hold'
+/** The table is there, and another process owns it. */
+const OTHERS_CODES = ['EEXIST', 'EPERM']
 const LOG_LEVELS = { error: 'error', warning: 'warn', info: 'info' } as const
 
 export class Host {
@@ -55,12 +58,18 @@ export class Host {
   readonly #nfTables = new NfTables()
   readonly #upkeep: Upkeep
   #directRoutes: DirectRoute[] = []
+  #natIsHeld: boolean | undefined
 
   private constructor(options: HostOptions) {
     this.#options = options
     const { config } = options
     const table = new NftTable(this.#nfTables, () => this.#script())
-    const device = [() => this.#followUnderlay(), () => this.#bringDevice(), () => this.#bringDirectRoutes()]
+    const device = [
+      () => this.#holdNat(),
+      () => this.#followUnderlay(),
+      () => this.#bringDevice(),
+      () => this.#bringDirectRoutes(),
+    ]
     const duties: Duty[] = [...device, () => table.bring()]
     const families = config.podCIDRs.map((cidr) => parseCidr(cidr).family)
     if (config.hostSysctls === 'manage') duties.push(() => bringForwarding(families))
@@ -70,7 +79,6 @@ export class Host {
   /** Resolves once pods can reach the world, or the log says why not. */
   static async start(options: HostOptions): Promise<Host> {
     const host = new Host(options)
-    host.#holdNat()
     await host.#upkeep.start()
     return host
   }
@@ -99,19 +107,36 @@ export class Host {
     }
   }
 
+  /** Until resume() nothing is put back. */
+  pause(): Promise<void> {
+    return this.#upkeep.stop()
+  }
+
+  resume(): Promise<void> {
+    return this.#upkeep.start()
+  }
+
   async stop(): Promise<void> {
     await this.#upkeep.stop()
     this.#netlink.close()
     this.#nfTables.close()
   }
 
-  /** So that a connection outlives the moment in which others have taken the table away. */
-  #holdNat(): void {
+  /**
+   * So that a connection outlives the moment in which others have taken the table away. A polderd that is being taken over
+   * holds the table of this name until it ends.
+   */
+  #holdNat(): [] {
+    if (this.#natIsHeld !== undefined) return []
     try {
       this.#nfTables.holdNat(HOLD_TABLE)
+      this.#natIsHeld = true
     } catch (error) {
+      if (OTHERS_CODES.includes((error as NetlinkError).code)) return []
+      this.#natIsHeld = false
       this.#options.log.info({ err: error }, 'connections into the world will break where others flush nftables')
     }
+    return []
   }
 
   #script(): string {

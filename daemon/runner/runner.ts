@@ -32,6 +32,9 @@ export interface RunnerOptions {
 export interface Runner {
   runtimeFor(pod: Pod): PodRuntime
   start(): void
+  /** Begins nothing until resume(), and resolves when what was under way is done; exec and logs go on. */
+  pause(): Promise<void>
+  resume(): void
   /** Leaves every pod running. */
   stop(): Promise<void>
 }
@@ -62,6 +65,14 @@ export function createRunner({ config, own, store, attachments, log }: RunnerOpt
       reconciler.start()
       binder.start()
       rotation = setInterval(rotateLogs, LOG_ROTATION_INTERVAL_MS)
+    },
+    pause: async () => {
+      binder.stop()
+      await reconciler.stop()
+    },
+    resume: () => {
+      reconciler.start()
+      binder.start()
     },
     stop: async () => {
       clearInterval(rotation)

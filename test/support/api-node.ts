@@ -80,6 +80,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
       cniCalls.push(`${headers['x-cni-command']} ${body}`)
       return { ok: headers['x-cni-command'] === 'ADD', body: '{"cniVersion":"1.0.0"}' }
     },
+    takeover: async (connection) => void connection.destroy(),
     log,
   })
   await api.start().catch(async (error) => {

@@ -32,7 +32,7 @@ export class TestNode {
   readonly netns: Netns
   readonly underlayAddress: string
   readonly #folder: string
-  readonly #clusterFolder: string
+  readonly clusterFolder: string
   #polderd: NetnsProcess | undefined
   /** A command that starts polderd: `env NAME=VALUE`, say. */
   wrapper: string[] = []
@@ -42,7 +42,7 @@ export class TestNode {
     this.netns = netns
     this.underlayAddress = underlayAddress
     this.#folder = join(folder, name)
-    this.#clusterFolder = join(folder, 'cluster')
+    this.clusterFolder = join(folder, 'cluster')
     mkdirSync(this.#folder)
   }
 
@@ -66,18 +66,44 @@ export class TestNode {
     return this.#polderd === undefined ? '' : this.#polderd.stdout + this.#polderd.stderr
   }
 
+  get running(): boolean {
+    return this.#polderd?.running === true
+  }
+
   get pid(): number {
     return this.#polderd!.pid
   }
 
   /** Resolves when polderd says that the node is ready. */
   async start(...flags: string[]): Promise<void> {
+    const polderd = this.spawn(...flags)
+    this.#polderd = polderd
+    await until(() => !polderd.running || polderd.stdout.includes('the node is ready'), START_TIMEOUT_MS)
+    if (!polderd.running) throw new Error(`polderd of ${this.name} ended:\n${this.log}`)
+  }
+
+  /** Another polderd takes over from the one that runs; resolves when that one has ended, to its exit code. */
+  async takeOver(...flags: string[]): Promise<number> {
+    const [before, next] = [this.#polderd!, this.spawn('--takeover', ...flags)]
+    await until(() => !next.running || next.stdout.includes('the node is ready'), START_TIMEOUT_MS)
+    if (!next.running) throw new Error(`the polderd that was to take over ended:\n${next.stdout}${next.stderr}`)
+    this.became(next)
+    return before.ended
+  }
+
+  /** A polderd of spawn() has taken over. */
+  became(polderd: NetnsProcess): void {
+    this.#polderd = polderd
+  }
+
+  /** A polderd with this node's settings, which may not be the node's yet. */
+  spawn(...flags: string[]): NetnsProcess {
     const setting = (name: string, value: string): string[] => [`--${name}`, value]
-    this.#polderd = this.netns.spawn(
+    return this.netns.spawn(
       ...this.wrapper,
       join(ROOT, 'scripts/polderd'),
       ...setting('node-name', this.name),
-      ...setting('cluster-folder', this.#clusterFolder),
+      ...setting('cluster-folder', this.clusterFolder),
       ...setting('state-dir', this.stateDir),
       ...setting('socket', this.socket),
       ...setting('cni-conf-dir', this.cniConfDir),
@@ -86,9 +112,6 @@ export class TestNode {
       ...setting('runner', 'false'),
       ...flags,
     )
-    const polderd = this.#polderd
-    await until(() => !polderd.running || polderd.stdout.includes('the node is ready'), START_TIMEOUT_MS)
-    if (!polderd.running) throw new Error(`polderd of ${this.name} ended:\n${this.log}`)
   }
 
   /** SIGTERM, and resolves to the exit code. */
@@ -194,8 +217,8 @@ export class TestCluster {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled(this.nodes.map((node) => node.stop()))
-    for (const node of this.nodes) endKeeper(node.socket)
     for (const node of this.nodes) await node.netns[Symbol.asyncDispose]()
+    for (const node of this.nodes) endKeeper(node.socket)
     await this.underlay[Symbol.asyncDispose]()
     rmSync(this.folder, { recursive: true, force: true })
   }

@@ -31,7 +31,7 @@ export class NetnsProcess {
 
   constructor(command: string[]) {
     const [file = '', ...args] = command
-    this.#child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     this.#child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.stdout += text))
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => (this.stderr += text))
     this.#ended = new Promise((resolve, reject) => {
@@ -47,6 +47,17 @@ export class NetnsProcess {
 
   get running(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** To its standard input. */
+  write(text: string): void {
+    this.#child.stdin!.write(text)
+  }
+
+  /** As `ended`, though what it started may still hold its output. */
+  get exited(): Promise<number> {
+    if (!this.running) return Promise.resolve(this.#child.exitCode ?? 128)
+    return new Promise((resolve) => this.#child.once('exit', (code) => resolve(code ?? 128)))
   }
 
   /** Resolves to the exit code, 128 after a signal. */

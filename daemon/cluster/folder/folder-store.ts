@@ -203,6 +203,11 @@ export class FolderStore implements ClusterStore {
     })
   }
 
+  /** Another process of this machine becomes the node; claimNode() makes it this one's again. */
+  releaseNode(name: string): void {
+    this.#own.release(name)
+  }
+
   /** One write at a time on this machine, each on what is on disk then. */
   #write<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#closed) throw new PolderError('store-closed', 'The cluster store is closed.', 'Start polderd again.')
