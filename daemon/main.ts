@@ -1,8 +1,7 @@
 /**
- * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT, or
- * when another polderd has taken over; or does one of the
- * tasks that end by themselves. Exit codes: 0 for a clean end, 1 for what the user can mend, 70 for a fault of polderd's
- * own.
+ * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT, or when another
+ * polderd has taken over; or does one of the tasks that end by themselves. Exit codes: 0 for a clean end, 1 for what the
+ * user can mend, 70 for a fault of polderd's own.
  */
 import { flushCompileCache } from 'node:module'
 import { pino } from 'pino'

@@ -80,7 +80,7 @@ async function execInNode(lab: Lab, name: string, words: string[]): Promise<numb
 function nodeCount(text: string): number {
   const count = Number(text)
   if (Number.isInteger(count) && count >= 1 && count <= MAX_NODES) return count
-  throw new InvalidArgumentError(`It must be a number from 1 to ${MAX_NODES}`)
+  throw new InvalidArgumentError(`It must be a number from 1 to ${MAX_NODES}.`)
 }
 
 function interrupted(lab: Lab): never {
