@@ -1,7 +1,7 @@
 /**
  * The drop reasons that only a device, a socket or the kernel can bring about, each brought about for real. (Those of
- * the path itself: test/packet/path/mutations.test.ts. `bad-offload`: test/daemon/nic-segment.test.ts, for no kernel
- * hands over such a packet.)
+ * the path itself: test/packet/path/mutations.test.ts. `bad-offload`: test/netns/security.test.ts, for no kernel does
+ * that by itself.)
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

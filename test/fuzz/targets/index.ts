@@ -9,6 +9,7 @@ const LOADERS: Record<string, () => Promise<Target>> = {
   cni: async () => (await import('./cni.ts')).cni,
   addon: async () => (await import('./addon.ts')).openAddon(),
   shim: async () => (await import('./shim.ts')).openShim(),
+  keeper: async () => (await import('./keeper.ts')).openKeeper(),
   http: async () => (await import('./http.ts')).openHttp(),
   manifest: async () => (await import('./manifest.ts')).manifest,
 }
