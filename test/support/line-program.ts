@@ -1,12 +1,12 @@
 /**
- * A program in a namespace that says "ready" and then answers each line of its stdin with one line, in order. At the end
+ * A program in some namespace that says "ready" and then answers each line of its stdin with one line, in order. At the end
  * of its stdin it ends, so it never outlives the test process.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
-import type { Netns } from './netns.ts'
+import type { Place } from './netns.ts'
 
 interface Waiting {
   resolve: (line: string) => void
@@ -20,9 +20,9 @@ export class LineProgram {
   #ended = false
   #stderr = ''
 
-  private constructor(netns: Netns, command: (string | number)[]) {
-    const words = ['netns', 'exec', netns.name, ...command.map(String)]
-    this.#child = spawn('ip', words, { stdio: ['pipe', 'pipe', 'pipe'] })
+  private constructor(place: Place, command: (string | number)[]) {
+    const [program = '', ...words] = [...place.enter, ...command.map(String)]
+    this.#child = spawn(program, words, { stdio: ['pipe', 'pipe', 'pipe'] })
     this.#child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#stderr += text))
     // What is written to one that has just ended is answered by its end.
     this.#child.stdin.on('error', () => undefined)
@@ -34,8 +34,8 @@ export class LineProgram {
   }
 
   /** Resolves once it is ready. */
-  static async start(netns: Netns, ...command: (string | number)[]): Promise<LineProgram> {
-    const program = new LineProgram(netns, command)
+  static async start(place: Place, ...command: (string | number)[]): Promise<LineProgram> {
+    const program = new LineProgram(place, command)
     await program.#next()
     return program
   }

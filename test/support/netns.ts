@@ -77,7 +77,13 @@ export class NetnsProcess {
   }
 }
 
-export class Netns {
+/** Where programs can be started. */
+export interface Place {
+  /** What is put before a command to run it there. */
+  readonly enter: readonly string[]
+}
+
+export class Netns implements Place {
   static readonly #alive = new Set<Netns>()
   static #prepared = false
 
@@ -109,6 +115,10 @@ export class Netns {
       throw error
     }
     return netns
+  }
+
+  get enter(): readonly string[] {
+    return ['ip', 'netns', 'exec', this.name]
   }
 
   /** An open file of the namespace, closed with it. */
@@ -159,7 +169,7 @@ export class Netns {
   }
 
   #inside(command: string[]): string[] {
-    return ['ip', 'netns', 'exec', this.name, ...command]
+    return [...this.enter, ...command]
   }
 }
 

@@ -1,14 +1,12 @@
 /** What traffic (traffic.ts) saw in a window of time, as figures a second and shares, and a table of such windows. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { until } from './netns.ts'
-import type { Traffic, TrafficSeen } from './traffic.ts'
+import type { Longest, Traffic, TrafficSeen } from './traffic.ts'
 
-export interface Observation {
+export interface Observation extends Longest {
   tcpMbit: number
-  bulkGapMs: number
   /** Requests that were answered. */
   answered: number
-  stallMs: number
   /** Connections that have ended so far. */
   connectionsLost: number
   /** TCP answers and datagrams whose content was not what was sent. */
@@ -17,7 +15,6 @@ export interface Observation {
   udpLostPercent: number
   udpDuplicates: number
   udpReordered: number
-  udpGapMs: number
 }
 
 /** What is on its way when the window begins or ends counts as lost or as found again: some datagrams. */
@@ -27,29 +24,32 @@ export function observe(traffic: Traffic, durationMs: number): Promise<Observati
 
 /** The window is as long as `work` takes. */
 export async function observed(traffic: Traffic, work: () => Promise<unknown>): Promise<Observation> {
-  const before = await traffic.mark()
+  const before = await traffic.report()
+  const longest = traffic.watch()
   const startedMs = performance.now()
-  await work()
-  const after = await traffic.report()
-  return difference(before, after, performance.now() - startedMs)
+  try {
+    await work()
+    const after = await traffic.report()
+    return difference(before, after, longest, performance.now() - startedMs)
+  } finally {
+    traffic.unwatch(longest)
+  }
 }
 
-function difference(before: TrafficSeen, after: TrafficSeen, durationMs: number): Observation {
+function difference(before: TrafficSeen, after: TrafficSeen, longest: Longest, durationMs: number): Observation {
   const { bulk, steady, numbered, sent } = after
   const udpSent = sent.sent - before.sent.sent
   const udpReceived = numbered.received - before.numbered.received
   return {
+    ...longest,
     tcpMbit: ((bulk.bytes - before.bulk.bytes) * 8) / 1000 / durationMs,
-    bulkGapMs: bulk.longestGapMs,
     answered: steady.answered - before.steady.answered,
-    stallMs: steady.longestStallMs,
     connectionsLost: steady.lost,
     changed: numbered.changed - before.numbered.changed + steady.changed - before.steady.changed,
     udpSent,
     udpLostPercent: (1 - udpReceived / udpSent) * 100,
     udpDuplicates: numbered.duplicates - before.numbered.duplicates,
     udpReordered: numbered.reordered - before.numbered.reordered,
-    udpGapMs: numbered.longestGapMs,
   }
 }
 

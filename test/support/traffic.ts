@@ -4,7 +4,7 @@
  */
 import { compiled } from './c-programs.ts'
 import { LineProgram } from './line-program.ts'
-import type { Netns } from './netns.ts'
+import type { Place } from './netns.ts'
 
 export interface BulkReport {
   bytes: number
@@ -56,8 +56,8 @@ export class TrafficEnd<Report> {
   }
 
   /** Resolves once it listens, or is connected. */
-  static async start<Report>(netns: Netns, ...words: (string | number)[]): Promise<TrafficEnd<Report>> {
-    return new TrafficEnd<Report>(await LineProgram.start(netns, compiled('traffic'), ...words))
+  static async start<Report>(place: Place, ...words: (string | number)[]): Promise<TrafficEnd<Report>> {
+    return new TrafficEnd<Report>(await LineProgram.start(place, compiled('traffic'), ...words))
   }
 
   async report(): Promise<Report> {
@@ -79,7 +79,7 @@ const STEADY_PORT = 7002
 const NUMBERED_PORT = 7003
 
 export interface Site {
-  netns: Netns
+  netns: Place
   v4: string
   v6: string
 }
@@ -101,12 +101,18 @@ export interface TrafficSeen {
   sent: SentReport
 }
 
+export interface Longest {
+  bulkGapMs: number
+  stallMs: number
+  udpGapMs: number
+}
+
 /** All three kinds at once, from one pod to another. */
 export class Traffic {
   readonly #bulk: [TrafficEnd<BulkReport>, TrafficEnd<BulkReport>]
   readonly #steady: [TrafficEnd<unknown>, TrafficEnd<SteadyReport>]
   readonly #numbered: [TrafficEnd<NumberedReport>, TrafficEnd<SentReport>]
-  #longest = { bulkGapMs: 0, stallMs: 0, udpGapMs: 0 }
+  readonly #watches = new Set<Longest>()
 
   private constructor(
     bulk: [TrafficEnd<BulkReport>, TrafficEnd<BulkReport>],
@@ -143,28 +149,26 @@ export class Traffic {
     await Promise.all(ends.map((end) => end[Symbol.asyncDispose]()))
   }
 
-  /** What was seen so far; the longest stall and gaps are those since `mark`. */
+  /** What was seen so far; the longest stall and gaps are those since the last report. */
   async report(): Promise<TrafficSeen> {
-    const { bulk, steady, ...numbers } = await this.#ask()
-    const { numbered } = numbers
-    this.#longest = {
-      bulkGapMs: Math.max(this.#longest.bulkGapMs, bulk.longestGapMs),
-      stallMs: Math.max(this.#longest.stallMs, steady.longestStallMs),
-      udpGapMs: Math.max(this.#longest.udpGapMs, numbered.longestGapMs),
+    const seen = await this.#ask()
+    for (const longest of this.#watches) {
+      longest.bulkGapMs = Math.max(longest.bulkGapMs, seen.bulk.longestGapMs)
+      longest.stallMs = Math.max(longest.stallMs, seen.steady.longestStallMs)
+      longest.udpGapMs = Math.max(longest.udpGapMs, seen.numbered.longestGapMs)
     }
-    return {
-      bulk: { ...bulk, longestGapMs: this.#longest.bulkGapMs },
-      steady: { ...steady, longestStallMs: this.#longest.stallMs },
-      numbered: { ...numbered, longestGapMs: this.#longest.udpGapMs },
-      sent: numbers.sent,
-    }
+    return seen
   }
 
-  /** A report, and stalls and gaps count from here on. */
-  async mark(): Promise<TrafficSeen> {
-    const seen = await this.report()
-    this.#longest = { bulkGapMs: 0, stallMs: 0, udpGapMs: 0 }
-    return seen
+  /** The longest of all reports from now on, until `unwatch`. */
+  watch(): Longest {
+    const longest = { bulkGapMs: 0, stallMs: 0, udpGapMs: 0 }
+    this.#watches.add(longest)
+    return longest
+  }
+
+  unwatch(longest: Longest): void {
+    this.#watches.delete(longest)
   }
 
   async #ask(): Promise<TrafficSeen> {
