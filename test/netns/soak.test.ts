@@ -1,6 +1,6 @@
 /**
- * Everything at random, for long: kills of polderds, workers, keepers and shims, pods in and out, faults of the wire,
- * under traffic that must not notice but by standing still. What it takes is sampled, drawn to
+ * Everything at random, for long: kills and takeovers of polderds, kills of workers, keepers and shims, pods in and out,
+ * faults of the wire, under traffic that must not notice but by standing still. What it takes is sampled, drawn to
  * build/test-reports/soak.svg, and must stay flat. TEST_POLDER_SEED repeats the choices, TEST_POLDER_SOAK_MINUTES says how
  * long: one minute unless said, an hour with TEST_POLDER_FULL=1.
  *
@@ -80,6 +80,10 @@ async function restartPolderd(node: TestNode): Promise<void> {
   await node.start()
 }
 
+async function takeOver(node: TestNode): Promise<void> {
+  expect(await node.takeOver()).toBe(0)
+}
+
 async function killWorker(node: TestNode): Promise<void> {
   const [from, to] = node === nodes[0] ? [a, b] : [b, a]
   const deaths = (): number => node.log.split('another goes on where it stopped').length - 1
@@ -124,9 +128,14 @@ async function faultOfTheWire(): Promise<void> {
   await relay.heal()
 }
 
-const EVENTS: [string, (node: TestNode) => Promise<void>][] = [
+type Event = [string, (node: TestNode) => Promise<void>]
+/** In a long run not in the last third: what leaks slowly shows in a process that lives. */
+const ENDS: Event[] = [
   ['polderd killed', killPolderd],
   ['polderd restarted', restartPolderd],
+  ['polderd taken over', takeOver],
+]
+const EVENTS: Event[] = [
   ['worker killed', killWorker],
   ['keeper killed', killKeeper],
   ['shim killed', killShim],
@@ -144,7 +153,8 @@ it(
     const counts = new Map<string, { times: number; longest: number }>()
     try {
       while (samples.seconds < MINUTES * 60) {
-        const [name, event] = random.pick(EVENTS)
+        const mayEnd = MINUTES < 5 || samples.seconds < MINUTES * 40
+        const [name, event] = random.pick(mayEnd ? [...ENDS, ...EVENTS] : EVENTS)
         const node = random.pick(nodes)
         samples.mark(name)
         const seen = await observed(traffic, async () => {

@@ -1,6 +1,6 @@
 /**
  * A thousand TCP connections with steady small requests across two nodes, one bulk transfer and numbered UDP beside them,
- * while polderds are killed and stopped and data-path workers die, at random moments of a printed seed: not one
+ * while polderds are killed, stopped and taken over and data-path workers die, at random moments of a printed seed: not one
  * connection is lost, and nothing is changed. What stood still, and for how long, is printed.
  *
  *   a ─TUN─ node1 ══ VXLAN ══ node2 ─TUN─ b         both polderds can be poisoned (support/poison-preload.ts)
@@ -64,6 +64,7 @@ const EVENTS: [string, (which: number) => Promise<void>][] = [
       await nodes[which]!.start()
     },
   ],
+  ['taken over', async (which) => expect(await nodes[which]!.takeOver()).toBe(0)],
   ['worker killed', killWorker],
 ]
 
@@ -80,7 +81,7 @@ async function calm(traffic: Traffic): Promise<void> {
   await until(async () => (await traffic.report()).steady.waitingMs < CALM_WAITING_MS, CALM_MS)
 }
 
-it(`1,000 connections, a transfer and numbered UDP: each polderd ${TIMES} times killed, stopped, its worker killed`, async () => {
+it(`1,000 connections, a transfer and numbered UDP: each polderd ${TIMES} times killed, stopped, taken over, its worker killed`, async () => {
   const random = Random.fromEnvironment()
   await using traffic = await Traffic.start(a, b, PLAN)
   await calm(traffic)
