@@ -61,7 +61,7 @@ let nowMs = 0
 function measure(inputs: readonly Uint8Array[], forMs: number): number[] {
   const passes: number[] = []
   for (const end = performance.now() + forMs; performance.now() < end; ) {
-    const begin = process.cpuUsage()
+    const begin = process.threadCpuUsage()
     for (const [i, bytes] of inputs.entries()) arena.set(bytes, i * d.SLOT_BYTES + OFFSET)
     for (let i = 0; i < BATCHES; i++) {
       nowMs += BATCH_MS
@@ -69,7 +69,7 @@ function measure(inputs: readonly Uint8Array[], forMs: number): number[] {
       batch.run(nowMs)
     }
     // CPU time: whoever else runs does not count.
-    const { user, system } = process.cpuUsage(begin)
+    const { user, system } = process.threadCpuUsage(begin)
     passes.push(((user + system) * 1e3) / (BATCHES * FLOWS))
   }
   return passes

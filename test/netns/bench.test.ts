@@ -36,6 +36,7 @@ function leftovers({ pid }: ChildProcess): string[] {
 const LATENCY = ['request/response p50', 'request/response p99', 'request/response']
 const RATES = ['UDP 64 B with under 1 % lost', 'UDP 1400 B with under 1 % lost']
 const ENTRANCES = ['pod to peer', 'peer to pod', 'pod to pod', 'host to pod', 'pod to peer, IPv6', 'peer to pod, IPv6']
+const FLOWS = ['lookup', 'opening one', 'memory', 'longest pause for expiry'].map((of) => `1,000,000 flows: ${of}`)
 
 describe('scripts/bench', () => {
   test(
@@ -50,7 +51,7 @@ describe('scripts/bench', () => {
       expect(rowsOf(table)).toEqual({
         'Across nodes, wire mtu': traffic,
         'On one node': traffic,
-        'polder alone': ENTRANCES.map((name) => `JavaScript a packet, ${name}`),
+        'polder alone': [...ENTRANCES.map((name) => `JavaScript a packet, ${name}`), ...FLOWS],
       })
       const { contests } = JSON.parse(readFileSync(files.json, 'utf8'))
       expect(contests[0].rows[0]).toMatchObject({
