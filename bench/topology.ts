@@ -43,14 +43,15 @@ export const UNDERLAY = 'underlay'
 export const UNDERLAY_MTU_BYTES = 1500
 
 const namespaces = new Set<string>()
-const folders = new Set<string>()
+/** Folders, and files elsewhere. */
+const files = new Set<string>()
 process.once('exit', () => {
   for (const name of namespaces) {
     const listed = spawnSync('ip', ['netns', 'pids', name], { encoding: 'utf8' }).stdout
     for (const pid of listed.split('\n').filter(Boolean)) kill(Number(pid))
   }
   spawnSync('ip', ['-force', '-batch', '-'], { input: deletion(namespaces) })
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+  for (const path of files) rmSync(path, { recursive: true, force: true })
 })
 
 export class Topology {
@@ -58,10 +59,11 @@ export class Topology {
   /** A folder of its own, for files of whatever is set up here. */
   readonly folder: string
   readonly #namespaces: string[] = []
+  readonly #files: string[] = []
 
   private constructor() {
     this.folder = mkdtempSync(join(tmpdir(), `${PREFIX}${process.pid}-`))
-    folders.add(this.folder)
+    this.owns(this.folder)
   }
 
   static async create(wire: Wire): Promise<Topology> {
@@ -91,8 +93,16 @@ export class Topology {
     for (const name of this.#namespaces) for (const pid of await pidsIn(name)) kill(pid)
     await ip(deletion(this.#namespaces).trimEnd().split('\n'))
     for (const name of this.#namespaces) namespaces.delete(name)
-    rmSync(this.folder, { recursive: true, force: true })
-    folders.delete(this.folder)
+    for (const path of this.#files) {
+      rmSync(path, { recursive: true, force: true })
+      files.delete(path)
+    }
+  }
+
+  /** What a daemon makes outside of the folder: it goes with the topology. */
+  owns(path: string): void {
+    this.#files.push(path)
+    files.add(path)
   }
 
   async #add(names: readonly string[]): Promise<void> {

@@ -7,6 +7,7 @@ import { podRange } from './bridged-pods.ts'
 import { tunnelPeer, untilDevice } from './tunnel.ts'
 
 const PORT = 51820
+const SOCKET_FOLDER = '/var/run/wireguard'
 /** 1500 less IPv4, UDP and WireGuard's own 32 bytes. */
 const MTU_BYTES = 1440
 
@@ -22,6 +23,7 @@ export const WIREGUARD_GO = tunnelPeer({
     for (const [i, { netns, name }] of topology.nodes.entries()) {
       // Its control socket lies in a folder that all namespaces share: so the name is this bench's own.
       const device = `wg${process.pid}n${i + 1}`
+      topology.owns(`${SOCKET_FOLDER}/${device}.sock`)
       const daemon = new Background(inside(netns, ['env', 'LOG_LEVEL=error', 'wireguard-go', '-f', device]))
       daemons.push(daemon)
       await untilDevice(netns, device, daemon)
