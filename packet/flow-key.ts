@@ -57,11 +57,15 @@ export class FlowHash {
   }
 
   bucket(key: FlowKey): number {
+    const { src0, src1, dst0, dst1 } = key
     let sum = (Math.imul(key.src3, this.#m0) + Math.imul(key.dst3, this.#m1)) | 0
-    sum = (sum + Math.imul(key.ports, this.#m2) + Math.imul(key.src2, this.#m3)) | 0
-    sum = (sum + Math.imul(key.dst2, this.#m4) + Math.imul(key.src1, this.#m5)) | 0
-    sum = (sum + Math.imul(key.dst1, this.#m6) + Math.imul(key.src0, this.#m7)) | 0
-    sum = (sum + Math.imul(key.dst0, this.#m8)) | 0
+    sum = (sum + Math.imul(key.ports, this.#m2)) | 0
+    sum = (sum + Math.imul(key.src2, this.#m3) + Math.imul(key.dst2, this.#m4)) | 0
+    // Of IPv4 these are 0 and add nothing.
+    if ((src0 | src1 | dst0 | dst1) !== 0) {
+      sum = (sum + Math.imul(src1, this.#m5) + Math.imul(dst1, this.#m6)) | 0
+      sum = (sum + Math.imul(src0, this.#m7) + Math.imul(dst0, this.#m8)) | 0
+    }
     // The low bits of a product know only the low bits of its factors: the high ones are used.
     const mixed = (Math.imul(sum ^ (sum >>> 15), this.#m9) + key.protocol) | 0
     return Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1) >>> this.#shift

@@ -23,6 +23,10 @@ export const GSO_TCPV6 = 4
 export const GSO_UDP_L4 = 5
 export const GSO_ECN = 0x80
 
+// Names of this file's own: V8 folds these into the code, an exported constant it loads at every use.
+const FULL = CHECKSUM_FULL
+const NO_GSO = GSO_NONE
+
 export class Packet extends FlowKey {
   readonly bytes: Uint8Array
   readonly view: DataView
@@ -54,8 +58,6 @@ export class Packet extends FlowKey {
   isFlowKey = false
   /** What the fragments of one datagram share; of fragments only. */
   fragmentId = 0
-  srcPort = 0
-  dstPort = 0
   /** Where not 0, the packet leaves in IPv4 fragments of at most so many bytes (fragment.ts). */
   fragmentBytes = 0
 
@@ -70,10 +72,10 @@ export class Packet extends FlowKey {
   set(at: number, length: number): void {
     this.at = at
     this.end = at + length
-    this.checksum = CHECKSUM_FULL
+    this.checksum = FULL
     this.checksumStart = 0
     this.checksumOffset = 0
-    this.gsoType = GSO_NONE
+    this.gsoType = NO_GSO
     this.gsoSizeBytes = 0
     this.fragmentBytes = 0
     this.outerTos = 0
@@ -86,7 +88,7 @@ export class Packet extends FlowKey {
 
 /** The largest IP packet that will be on the wire for this one, in bytes: limits look at the segment, not at the whole. */
 export function segmentBytes(packet: Packet): number {
-  return packet.gsoType === GSO_NONE ? packet.length : packet.payload - packet.at + packet.gsoSizeBytes
+  return packet.gsoType === NO_GSO ? packet.end - packet.at : packet.payload - packet.at + packet.gsoSizeBytes
 }
 
 /** Mixes addresses, ports and protocol of a parsed packet into 32 bits; the same for every packet of one direction of a flow. */
@@ -94,7 +96,7 @@ export function flowHash(packet: Packet): number {
   let hash = Math.imul(packet.src3 ^ (packet.src0 + packet.src1), 0x9e3779b1)
   hash = Math.imul(hash ^ packet.dst3 ^ (packet.dst0 + packet.dst1), 0x85ebca6b)
   hash = Math.imul(hash ^ packet.src2 ^ (hash >>> 15), 0xc2b2ae35)
-  hash = Math.imul(hash ^ packet.dst2 ^ (packet.isFragment ? 0 : (packet.srcPort << 16) | packet.dstPort), 0x27d4eb2f)
+  hash = Math.imul(hash ^ packet.dst2 ^ (packet.isFragment ? 0 : packet.ports), 0x27d4eb2f)
   hash = Math.imul(hash ^ packet.protocol ^ (hash >>> 13), 0x165667b1)
   return (hash ^ (hash >>> 16)) >>> 0
 }

@@ -32,6 +32,13 @@ import {
   PROTOCOL_ROUTING,
 } from './protocols.ts'
 
+// Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
+const HOP_BY_HOP = PROTOCOL_HOP_BY_HOP
+const DESTINATION_OPTIONS = PROTOCOL_DESTINATION_OPTIONS
+const ROUTING = PROTOCOL_ROUTING
+const FRAGMENT = PROTOCOL_FRAGMENT
+const AH = PROTOCOL_AH
+
 const VERSION_CLASS_LABEL = 0
 const PAYLOAD_LENGTH = 4
 const NEXT_HEADER = 6
@@ -39,7 +46,8 @@ const HOP_LIMIT = 7
 const SRC = 8
 const DST = 24
 
-export const HEADER_LEN = 40
+const FIXED_HEADER_LEN = 40
+export const HEADER_LEN = FIXED_HEADER_LEN
 
 /** Extension headers: offsets, and how many a packet may have (a chain of hundreds is an attack, not a packet). */
 const EXTENSION_LENGTH = 1
@@ -53,9 +61,9 @@ export const MAX_EXTENSION_HEADERS = 8
 /** A whole header, and the whole packet as its payload length says. The extension headers are walk()'s. */
 export function check(view: DataView, at: number, end: number): boolean {
   return (
-    end - at >= HEADER_LEN &&
+    end - at >= FIXED_HEADER_LEN &&
     view.getUint8(at + VERSION_CLASS_LABEL) >> 4 === 6 &&
-    HEADER_LEN + payloadLength(view, at) <= end - at
+    FIXED_HEADER_LEN + view.getUint16(at + PAYLOAD_LENGTH) <= end - at
   )
 }
 
@@ -131,8 +139,8 @@ export function walk(view: DataView, at: number, end: number, out: UpperLayer): 
   out.fragmentAt = 0
   out.fragmentOffset = 0
   out.moreFragments = false
-  let next = nextHeader(view, at)
-  let offset = at + HEADER_LEN
+  let next = view.getUint8(at + NEXT_HEADER)
+  let offset = at + FIXED_HEADER_LEN
   for (let count = 0; isExtension(next) && out.fragmentOffset === 0; count++) {
     if (count === MAX_EXTENSION_HEADERS || end - offset < EXTENSION_MIN_LEN) return false
     if (next === PROTOCOL_HOP_BY_HOP && count !== 0) return false
@@ -157,11 +165,11 @@ export function walk(view: DataView, at: number, end: number, out: UpperLayer): 
 
 function isExtension(protocol: number): boolean {
   return (
-    protocol === PROTOCOL_HOP_BY_HOP ||
-    protocol === PROTOCOL_DESTINATION_OPTIONS ||
-    protocol === PROTOCOL_ROUTING ||
-    protocol === PROTOCOL_FRAGMENT ||
-    protocol === PROTOCOL_AH
+    protocol === HOP_BY_HOP ||
+    protocol === DESTINATION_OPTIONS ||
+    protocol === ROUTING ||
+    protocol === FRAGMENT ||
+    protocol === AH
   )
 }
 
@@ -209,7 +217,7 @@ export function setHopLimit(view: DataView, at: number, value: number): void {
 
 /** The caller has made sure that the hop limit is not 0. */
 export function decrementHopLimit(view: DataView, at: number): void {
-  setHopLimit(view, at, hopLimit(view, at) - 1)
+  view.setUint8(at + HOP_LIMIT, view.getUint8(at + HOP_LIMIT) - 1)
 }
 
 export function setSrcAddrWord(view: DataView, at: number, i: number, word: number): void {

@@ -33,8 +33,9 @@ const WINDOW = 14
 const CHECKSUM = 16
 const URGENT_POINTER = 18
 
+const MIN_HEADER_LEN = 20
 /** Without options. */
-export const HEADER_LEN = 20
+export const HEADER_LEN = MIN_HEADER_LEN
 
 export const FLAG_FIN = 0x01
 export const FLAG_SYN = 0x02
@@ -46,9 +47,9 @@ export const FLAG_ECE = 0x40
 export const FLAG_CWR = 0x80
 
 export function check(view: DataView, at: number, end: number): boolean {
-  if (end - at < HEADER_LEN) return false
-  const header = headerLength(view, at)
-  return header >= HEADER_LEN && header <= end - at
+  if (end - at < MIN_HEADER_LEN) return false
+  const header = (view.getUint8(at + DATA_OFFSET) >> 4) << 2
+  return header >= MIN_HEADER_LEN && header <= end - at
 }
 
 export function srcPort(view: DataView, at: number): number {

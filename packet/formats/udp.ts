@@ -20,11 +20,14 @@ const DST_PORT = 2
 const LENGTH = 4
 const CHECKSUM = 6
 
-export const HEADER_LEN = 8
+const FIXED_HEADER_LEN = 8
+export const HEADER_LEN = FIXED_HEADER_LEN
 
 /** A whole header, and the whole datagram as its length says. */
 export function check(view: DataView, at: number, end: number): boolean {
-  return checkFirstFragment(view, at, end) && length(view, at) <= end - at
+  if (end - at < FIXED_HEADER_LEN) return false
+  const length = view.getUint16(at + LENGTH)
+  return length >= FIXED_HEADER_LEN && length <= end - at
 }
 
 /** A whole header in the first fragment of a larger packet: the datagram's end lies in another fragment. */

@@ -7,10 +7,10 @@
  */
 
 import { FlowKey } from '../flow-key.ts'
-import { PROTOCOL_SCTP, PROTOCOL_TCP } from '../formats/protocols.ts'
+import * as protocols from '../formats/protocols.ts'
 import type { Packet } from '../packet.ts'
-import * as l from '../tables/flow-layout.ts'
-import { type FlowRef, type FlowTable, NO_FLOW } from '../tables/flows.ts'
+import * as layout from '../tables/flow-layout.ts'
+import * as flowTable from '../tables/flows.ts'
 import type { Tables } from '../tables/tables.ts'
 import { DROP_FLOW_TABLE_FULL } from './drop-reason.ts'
 import { mirror, quotedTuple } from './flow-tuple.ts'
@@ -18,20 +18,43 @@ import { followSctp } from './sctp-flow.ts'
 import { beginsAnew, beginsNothing, followTcp } from './tcp-flow.ts'
 import { indexOf, kindOf, TO_PEER, TO_POD, toPeer, type Verdict, WORLD } from './verdict.ts'
 
+// Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
+const {
+  ASSURED,
+  ORIGIN,
+  ORIGIN_ADDRESS,
+  ORIGIN_HOST,
+  ORIGIN_PEER,
+  ORIGIN_POD,
+  SEEN_REPLY,
+  STATE_CLOSED,
+  STATE_CLOSING,
+  STATE_ESTABLISHED,
+  STATE_MASK,
+  STATE_PICKED_UP,
+  STATE_RESET,
+  STATUS,
+} = layout
+const { NO_FLOW } = flowTable
+const { PROTOCOL_SCTP, PROTOCOL_TCP } = protocols
+type FlowRef = flowTable.FlowRef
+type FlowTable = flowTable.FlowTable
+
 const UNTRACKED: FlowRef = -2
 export const UNDECIDED: Verdict = 0
+const NOTHING_DECIDED = UNDECIDED
 /** On a reference: the packet is an error about the flow, in the direction in which it travels, and no part of it. */
 const RELATED = 0x40000000
 
 /** Time-outs in tenths of a second: how long a flow is remembered after its last packet. */
 const SECOND = 10
 const TCP_LIFETIMES: readonly number[] = (() => {
-  const lifetimes = new Array<number>(l.STATE_MASK + 1).fill(60 * SECOND)
-  lifetimes[l.STATE_ESTABLISHED] = 86_400 * SECOND // RFC 5382 asks for 2 hours and 4 minutes at least
-  lifetimes[l.STATE_PICKED_UP] = 300 * SECOND
-  lifetimes[l.STATE_CLOSING] = 300 * SECOND
-  lifetimes[l.STATE_CLOSED] = 120 * SECOND
-  lifetimes[l.STATE_RESET] = 10 * SECOND
+  const lifetimes = new Array<number>(STATE_MASK + 1).fill(60 * SECOND)
+  lifetimes[STATE_ESTABLISHED] = 86_400 * SECOND // RFC 5382 asks for 2 hours and 4 minutes at least
+  lifetimes[STATE_PICKED_UP] = 300 * SECOND
+  lifetimes[STATE_CLOSING] = 300 * SECOND
+  lifetimes[STATE_CLOSED] = 120 * SECOND
+  lifetimes[STATE_RESET] = 10 * SECOND
   return lifetimes
 })()
 const UNANSWERED_LIFETIME = 30 * SECOND
@@ -46,7 +69,7 @@ export function findFlow(packet: Packet, tables: Tables): FlowRef {
   const ref = flows.find(packet)
   if (packet.protocol !== PROTOCOL_TCP) return ref
   if (ref === NO_FLOW) return beginsNothing(packet) ? UNTRACKED : NO_FLOW
-  return beginsAnew(flows.words[flows.at(ref) + l.STATUS]!, packet) ? NO_FLOW : ref
+  return beginsAnew(flows.words[flows.at(ref) + STATUS]!, packet) ? NO_FLOW : ref
 }
 
 /**
@@ -54,7 +77,7 @@ export function findFlow(packet: Packet, tables: Tables): FlowRef {
  * route then have nothing to add.
  */
 export function decidedBefore(found: FlowRef, origin: Verdict, tables: Tables): Verdict {
-  return found < 0 || isRelated(found) ? UNDECIDED : tables.flows.decided(found, origin)
+  return found < 0 || isRelated(found) ? NOTHING_DECIDED : tables.flows.decided(found, origin)
 }
 
 function flowOfFragment(packet: Packet, tables: Tables): FlowRef {
@@ -99,8 +122,8 @@ export function wayBack(verdict: Verdict, found: FlowRef, tables: Tables): Verdi
   const { flows } = tables
   const at = flows.at(found & ~RELATED)
   const { words } = flows
-  if (words[at + l.ORIGIN] !== l.ORIGIN_PEER) return verdict
-  const a = at + l.ORIGIN_ADDRESS
+  if (words[at + ORIGIN] !== ORIGIN_PEER) return verdict
+  const a = at + ORIGIN_ADDRESS
   const peer = tables.peers.lookup(words[a]!, words[a + 1]!, words[a + 2]!, words[a + 3]!)
   return peer === -1 ? verdict : toPeer(peer)
 }
@@ -109,7 +132,7 @@ export function wayBack(verdict: Verdict, found: FlowRef, tables: Tables): Verdi
 export function answersHost(found: FlowRef, tables: Tables): boolean {
   if (found < 0 || (found & 1) === 0) return false
   const { flows } = tables
-  return flows.words[flows.at(found & ~RELATED) + l.ORIGIN] === l.ORIGIN_HOST
+  return flows.words[flows.at(found & ~RELATED) + ORIGIN] === ORIGIN_HOST
 }
 
 function isRelated(found: FlowRef): boolean {
@@ -120,29 +143,32 @@ function noteOrigin(flows: FlowTable, ref: FlowRef, origin: Verdict, tables: Tab
   const { words } = flows
   const at = flows.at(ref)
   if (kindOf(origin) === TO_PEER) {
-    words[at + l.ORIGIN] = l.ORIGIN_PEER
-    for (let i = 0; i < 4; i++) words[at + l.ORIGIN_ADDRESS + i] = tables.peers.addressWord(indexOf(origin), i)
-  } else words[at + l.ORIGIN] = kindOf(origin) === TO_POD ? l.ORIGIN_POD : l.ORIGIN_HOST
+    words[at + ORIGIN] = ORIGIN_PEER
+    for (let i = 0; i < 4; i++) words[at + ORIGIN_ADDRESS + i] = tables.peers.addressWord(indexOf(origin), i)
+  } else words[at + ORIGIN] = kindOf(origin) === TO_POD ? ORIGIN_POD : ORIGIN_HOST
 }
 
 /** What the packet says about how far its flow is, and how long it is remembered for that. */
 function follow(packet: Packet, ref: FlowRef, flows: FlowTable): void {
   const { words } = flows
   const at = flows.at(ref)
-  const before = words[at + l.STATUS]!
-  let status = ref & 1 ? before | l.SEEN_REPLY : before
+  const before = words[at + STATUS]!
+  let status = ref & 1 ? before | SEEN_REPLY : before
   const { protocol } = packet
   if (protocol === PROTOCOL_TCP || protocol === PROTOCOL_SCTP) {
-    if (packet.l4 !== 0)
-      status = (protocol === PROTOCOL_TCP ? followTcp : followSctp)(words, at, status, ref & 1, packet)
-    words[at + l.STATUS] = status
-    if ((status & (l.STATE_MASK | l.ASSURED)) === l.STATE_ESTABLISHED) flows.assure(ref)
-    flows.touch(ref, packet, TCP_LIFETIMES[status & l.STATE_MASK]!)
+    if (packet.l4 !== 0) {
+      // Two calls, not one of either: V8 puts the body of a function that is always the same in its place.
+      if (protocol === PROTOCOL_TCP) status = followTcp(words, at, status, ref & 1, packet)
+      else status = followSctp(words, at, status, ref & 1, packet)
+    }
+    words[at + STATUS] = status
+    if ((status & (STATE_MASK | ASSURED)) === STATE_ESTABLISHED) flows.assure(ref)
+    flows.touch(ref, packet, TCP_LIFETIMES[status & STATE_MASK]!)
     return
   }
-  words[at + l.STATUS] = status
-  const answered = (status & l.SEEN_REPLY) !== 0
+  words[at + STATUS] = status
+  const answered = (status & SEEN_REPLY) !== 0
   // Both have spoken, and the one that asked speaks again.
-  if (answered && (ref & 1) === 0 && (status & l.ASSURED) === 0) flows.assure(ref)
+  if (answered && (ref & 1) === 0 && (status & ASSURED) === 0) flows.assure(ref)
   flows.touch(ref, packet, answered ? ANSWERED_LIFETIME : UNANSWERED_LIFETIME)
 }

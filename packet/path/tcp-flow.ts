@@ -11,34 +11,57 @@
  */
 import * as tcp from '../formats/tcp.ts'
 import type { Packet } from '../packet.ts'
-import * as l from '../tables/flow-layout.ts'
+import * as layout from '../tables/flow-layout.ts'
 
-const MAX_SCALES = 0xee << l.SCALE_SHIFT
+// Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
+const {
+  ACKNOWLEDGED,
+  ALLOWED,
+  FIN_ORIGINAL,
+  FIN_REPLY,
+  KNOWN_ACKNOWLEDGED,
+  KNOWN_SENT,
+  SCALE_SHIFT,
+  SEEN_REPLY,
+  SENT,
+  STATE_CLOSED,
+  STATE_CLOSING,
+  STATE_ESTABLISHED,
+  STATE_MASK,
+  STATE_NONE,
+  STATE_PICKED_UP,
+  STATE_RESET,
+  STATE_SYN_RECEIVED,
+  STATE_SYN_SENT,
+} = layout
+const { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN } = tcp
+
+const MAX_SCALES = 0xee << SCALE_SHIFT
 /** How far behind what was acknowledged a repeated segment may begin. */
 const OLD_BYTES = 1 << 20
-const BOTH_FINS = l.FIN_ORIGINAL | l.FIN_REPLY
+const BOTH_FINS = FIN_ORIGINAL | FIN_REPLY
 
 /** Answers the flow's new status. `at`: its entry; `reply`: 1 for the reply direction. */
 export function followTcp(words: Int32Array, at: number, status: number, reply: number, packet: Packet): number {
   const flags = tcp.flags(packet.view, packet.l4)
-  if (flags & tcp.FLAG_SYN) return followSyn(words, at, status, reply, packet, flags)
+  if (flags & FLAG_SYN) return followSyn(words, at, status, reply, packet, flags)
   if (!isInWindow(words, at, status, reply, packet, flags)) return status
-  if (flags & tcp.FLAG_RST) return setState(status, l.STATE_RESET)
-  const fresh = (status & l.STATE_MASK) === l.STATE_NONE
+  if (flags & FLAG_RST) return setState(status, STATE_RESET)
+  const fresh = (status & STATE_MASK) === STATE_NONE
   const noted = noteSent(words, at, fresh ? status | MAX_SCALES : status, reply, packet, flags)
   return advance(noted, reply, flags)
 }
 
 /** Whether a SYN on a finished conversation's addresses begins a new one. */
 export function beginsAnew(status: number, packet: Packet): boolean {
-  const state = status & l.STATE_MASK
-  if (state !== l.STATE_CLOSED && state !== l.STATE_RESET && state !== l.STATE_PICKED_UP) return false
-  return (tcp.flags(packet.view, packet.l4) & (tcp.FLAG_SYN | tcp.FLAG_ACK | tcp.FLAG_RST)) === tcp.FLAG_SYN
+  const state = status & STATE_MASK
+  if (state !== STATE_CLOSED && state !== STATE_RESET && state !== STATE_PICKED_UP) return false
+  return (tcp.flags(packet.view, packet.l4) & (FLAG_SYN | FLAG_ACK | FLAG_RST)) === FLAG_SYN
 }
 
 /** A reset alone is the end of something, never the beginning. */
 export function beginsNothing(packet: Packet): boolean {
-  return (tcp.flags(packet.view, packet.l4) & tcp.FLAG_RST) !== 0
+  return (tcp.flags(packet.view, packet.l4) & FLAG_RST) !== 0
 }
 
 /** A SYN opens, or answers one; in the middle of a conversation it means nothing (its receiver challenges it). */
@@ -50,35 +73,35 @@ function followSyn(
   packet: Packet,
   flags: number,
 ): number {
-  const state = status & l.STATE_MASK
-  if (state !== l.STATE_NONE && state !== l.STATE_SYN_SENT && state !== l.STATE_SYN_RECEIVED) return status
-  if (flags & tcp.FLAG_ACK && reply === 1 && !acknowledgesSyn(words, at, packet)) return status
+  const state = status & STATE_MASK
+  if (state !== STATE_NONE && state !== STATE_SYN_SENT && state !== STATE_SYN_RECEIVED) return status
+  if (flags & FLAG_ACK && reply === 1 && !acknowledgesSyn(words, at, packet)) return status
   const scale = Math.max(0, tcp.windowScale(packet.view, packet.l4))
-  const shift = l.SCALE_SHIFT + 4 * reply
+  const shift = SCALE_SHIFT + 4 * reply
   const scaled = (status & ~(0xf << shift)) | (scale << shift)
   const noted = noteSent(words, at, scaled, reply, packet, flags)
-  return setState(noted, reply === 1 ? l.STATE_SYN_RECEIVED : l.STATE_SYN_SENT)
+  return setState(noted, reply === 1 ? STATE_SYN_RECEIVED : STATE_SYN_SENT)
 }
 
 /** Whether the segment proves that its sender has seen the SYN, and at most the data that came with it. */
 function acknowledgesSyn(words: Int32Array, at: number, packet: Packet): boolean {
-  const unseen = (words[at + l.SENT]! - tcp.acknowledgmentNumber(packet.view, packet.l4)) | 0
+  const unseen = (words[at + SENT]! - tcp.acknowledgmentNumber(packet.view, packet.l4)) | 0
   return unseen >= 0 && unseen < 0x10000
 }
 
 function advance(status: number, reply: number, flags: number): number {
-  const next = flags & tcp.FLAG_FIN ? status | (reply === 1 ? l.FIN_REPLY : l.FIN_ORIGINAL) : status
-  if ((next & BOTH_FINS) === BOTH_FINS) return setState(next, l.STATE_CLOSED)
-  if (next & BOTH_FINS) return setState(next, l.STATE_CLOSING)
-  switch (status & l.STATE_MASK) {
-    case l.STATE_NONE:
-      return setState(next, l.STATE_PICKED_UP)
-    case l.STATE_SYN_RECEIVED:
-      return reply === 1 ? next : setState(next, l.STATE_ESTABLISHED)
-    case l.STATE_PICKED_UP:
-      return next & l.SEEN_REPLY ? setState(next, l.STATE_ESTABLISHED) : next
-    case l.STATE_RESET:
-      return setState(next, l.STATE_ESTABLISHED)
+  const next = flags & FLAG_FIN ? status | (reply === 1 ? FIN_REPLY : FIN_ORIGINAL) : status
+  if ((next & BOTH_FINS) === BOTH_FINS) return setState(next, STATE_CLOSED)
+  if (next & BOTH_FINS) return setState(next, STATE_CLOSING)
+  switch (status & STATE_MASK) {
+    case STATE_NONE:
+      return setState(next, STATE_PICKED_UP)
+    case STATE_SYN_RECEIVED:
+      return reply === 1 ? next : setState(next, STATE_ESTABLISHED)
+    case STATE_PICKED_UP:
+      return next & SEEN_REPLY ? setState(next, STATE_ESTABLISHED) : next
+    case STATE_RESET:
+      return setState(next, STATE_ESTABLISHED)
     default:
       return next
   }
@@ -93,31 +116,31 @@ function isInWindow(
   packet: Packet,
   flags: number,
 ): boolean {
-  const reset = (flags & tcp.FLAG_RST) !== 0
+  const reset = (flags & FLAG_RST) !== 0
   // A SYN may be refused: the refusal proves itself by what it acknowledges.
-  if (reset && reply === 1 && (status & l.STATE_MASK) === l.STATE_SYN_SENT) return acknowledgesSyn(words, at, packet)
-  if ((status & (l.KNOWN_ACKNOWLEDGED << (1 - reply))) === 0) return true
+  if (reset && reply === 1 && (status & STATE_MASK) === STATE_SYN_SENT) return acknowledgesSyn(words, at, packet)
+  if ((status & (KNOWN_ACKNOWLEDGED << (1 - reply))) === 0) return true
   const seq = tcp.sequenceNumber(packet.view, packet.l4)
-  const ahead = (seq - words[at + l.ALLOWED + reply]!) | 0
-  const behind = (seq - words[at + l.ACKNOWLEDGED + 1 - reply]!) | 0
+  const ahead = (seq - words[at + ALLOWED + reply]!) | 0
+  const behind = (seq - words[at + ACKNOWLEDGED + 1 - reply]!) | 0
   return ahead <= 0 && behind >= (reset ? 0 : -OLD_BYTES)
 }
 
 /** What was sent, acknowledged and allowed only ever grows. */
 function noteSent(words: Int32Array, at: number, status: number, reply: number, packet: Packet, flags: number): number {
   const { view, l4 } = packet
-  const length = packet.end - packet.payload + (flags & tcp.FLAG_SYN ? 1 : 0) + (flags & tcp.FLAG_FIN ? 1 : 0)
+  const length = packet.end - packet.payload + (flags & FLAG_SYN ? 1 : 0) + (flags & FLAG_FIN ? 1 : 0)
   const sent = (tcp.sequenceNumber(view, l4) + length) | 0
-  raise(words, at + l.SENT + reply, sent, (status & (l.KNOWN_SENT << reply)) !== 0)
-  const known = status | (l.KNOWN_SENT << reply)
-  if ((flags & tcp.FLAG_ACK) === 0) return known
+  raise(words, at + SENT + reply, sent, (status & (KNOWN_SENT << reply)) !== 0)
+  const known = status | (KNOWN_SENT << reply)
+  if ((flags & FLAG_ACK) === 0) return known
   const acknowledged = tcp.acknowledgmentNumber(view, l4)
-  const scale = flags & tcp.FLAG_SYN ? 0 : (status >>> (l.SCALE_SHIFT + 4 * reply)) & 0xf
+  const scale = flags & FLAG_SYN ? 0 : (status >>> (SCALE_SHIFT + 4 * reply)) & 0xf
   const allowed = (acknowledged + (tcp.window(view, l4) << scale)) | 0
-  const before = (status & (l.KNOWN_ACKNOWLEDGED << reply)) !== 0
-  raise(words, at + l.ACKNOWLEDGED + reply, acknowledged, before)
-  raise(words, at + l.ALLOWED + 1 - reply, allowed, before)
-  return known | (l.KNOWN_ACKNOWLEDGED << reply)
+  const before = (status & (KNOWN_ACKNOWLEDGED << reply)) !== 0
+  raise(words, at + ACKNOWLEDGED + reply, acknowledged, before)
+  raise(words, at + ALLOWED + 1 - reply, allowed, before)
+  return known | (KNOWN_ACKNOWLEDGED << reply)
 }
 
 function raise(words: Int32Array, at: number, value: number, known: boolean): void {
@@ -125,5 +148,5 @@ function raise(words: Int32Array, at: number, value: number, known: boolean): vo
 }
 
 function setState(status: number, state: number): number {
-  return (status & ~l.STATE_MASK) | state
+  return (status & ~STATE_MASK) | state
 }

@@ -16,6 +16,8 @@ export type Verdict = number
 
 const KIND_SHIFT = 24
 const INDEX_MASK = 0xffffff
+const POD_KIND = TO_POD << KIND_SHIFT
+const PEER_KIND = TO_PEER << KIND_SHIFT
 
 /** For the node itself: one of its own addresses. */
 export const HOST: Verdict = TO_HOST << KIND_SHIFT
@@ -26,11 +28,11 @@ export const WORLD: Verdict = (TO_HOST << KIND_SHIFT) | 1
 export const NEIGHBOUR: Verdict = ANSWER << KIND_SHIFT
 
 export function toPod(port: number): Verdict {
-  return (TO_POD << KIND_SHIFT) | port
+  return POD_KIND | port
 }
 
 export function toPeer(peer: number): Verdict {
-  return (TO_PEER << KIND_SHIFT) | peer
+  return PEER_KIND | peer
 }
 
 export function direct(peer: number): Verdict {

@@ -11,11 +11,41 @@
  */
 import { FlowHash, FlowKey } from '../flow-key.ts'
 import type { Packet } from '../packet.ts'
-import * as l from './flow-layout.ts'
+import * as layout from './flow-layout.ts'
+
+// Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
+const {
+  ASSURED,
+  COUNTERS,
+  CREATED,
+  ENTRY_WORDS,
+  EXPIRES,
+  HEADER_WORDS,
+  H_BUCKET_MASK,
+  H_CAPACITY,
+  H_COUNT,
+  H_EVICT,
+  H_EVICTED,
+  H_EXPIRED,
+  H_FREE,
+  H_HIGH_WATER,
+  H_MUTATING,
+  H_OPENED,
+  H_REFUSED,
+  H_SEED,
+  H_SWEEP,
+  LIFE,
+  NEXT,
+  PORTS,
+  PROTOCOL,
+  STATUS,
+  TUPLE_WORDS,
+} = layout
 
 export type FlowRef = number
+const NONE: FlowRef = -1
 /** No flow has this tuple. */
-export const NO_FLOW: FlowRef = -1
+export const NO_FLOW = NONE
 
 const REPLY = 1
 
@@ -51,21 +81,21 @@ export class FlowTable {
   constructor(buffer: ArrayBufferLike) {
     this.words = new Int32Array(buffer)
     this.#doubles = new Float64Array(buffer)
-    this.capacity = this.words[l.H_CAPACITY]!
-    const buckets = this.words[l.H_BUCKET_MASK]! + 1
-    this.#hash = new FlowHash(this.words[l.H_SEED]!, buckets)
-    this.#buckets = l.HEADER_WORDS
-    this.#entries = l.HEADER_WORDS + buckets
+    this.capacity = this.words[H_CAPACITY]!
+    const buckets = this.words[H_BUCKET_MASK]! + 1
+    this.#hash = new FlowHash(this.words[H_SEED]!, buckets)
+    this.#buckets = HEADER_WORDS
+    this.#entries = HEADER_WORDS + buckets
     this.#perSource = Math.max(1, this.capacity >> 1)
     this.#decided = new Int32Array(this.capacity * 2 * DECIDED_WORDS)
-    for (let entry = 0; entry < this.words[l.H_HIGH_WATER]!; entry++) {
-      const at = this.#entries + entry * l.ENTRY_WORDS
+    for (let entry = 0; entry < this.words[H_HIGH_WATER]!; entry++) {
+      const at = this.#entries + entry * ENTRY_WORDS
       if (isLive(this.words, at)) this.#countAssured(at, 1)
     }
   }
 
   get size(): number {
-    return this.words[l.H_COUNT]!
+    return this.words[H_COUNT]!
   }
 
   /** Now, in tenths of a second. */
@@ -75,7 +105,7 @@ export class FlowTable {
 
   /** Where the words of a flow begin. */
   at(ref: FlowRef): number {
-    return this.#entries + (ref >> 1) * l.ENTRY_WORDS
+    return this.#entries + (ref >> 1) * ENTRY_WORDS
   }
 
   /** The flow and direction of this tuple, or NO_FLOW. One whose time is over is forgotten on the spot. */
@@ -84,17 +114,17 @@ export class FlowTable {
     let next = words[this.#buckets + this.#hash.bucket(key)]!
     while (next !== 0) {
       const ref = next - 1
-      const tuple = this.at(ref) + (ref & 1) * l.TUPLE_WORDS
-      if (matches(words, tuple, key)) return this.#ifAlive(ref)
-      next = words[tuple + l.NEXT]!
+      const tuple = this.at(ref) + (ref & 1) * TUPLE_WORDS
+      if (words[tuple + PORTS] === key.ports && matches(words, tuple, key)) return this.#ifAlive(ref)
+      next = words[tuple + NEXT]!
     }
-    return NO_FLOW
+    return NONE
   }
 
   #ifAlive(ref: FlowRef): FlowRef {
-    if (this.words[this.at(ref) + l.EXPIRES]! > this.#now) return ref
+    if (this.words[this.at(ref) + EXPIRES]! > this.#now) return ref
     this.#expire(ref)
-    return NO_FLOW
+    return NONE
   }
 
   /**
@@ -123,22 +153,22 @@ export class FlowTable {
     const { words } = this
     const entry = this.#takeEntry()
     if (entry === -1) {
-      this.#doubles[l.H_REFUSED >> 1]!++
-      return NO_FLOW
+      this.#doubles[H_REFUSED >> 1]!++
+      return NONE
     }
     const ref = entry << 1
     const at = this.at(ref)
-    words.fill(0, at, at + l.LIFE)
-    words.fill(0, at + l.STATUS, at + l.ENTRY_WORDS)
+    words.fill(0, at, at + LIFE)
+    words.fill(0, at + STATUS, at + ENTRY_WORDS)
     writeTuple(words, at, original)
-    writeTuple(words, at + l.TUPLE_WORDS, reply)
-    words[at + l.CREATED] = words[at + l.EXPIRES] = this.#now
-    words[at + l.LIFE]!++
+    writeTuple(words, at + TUPLE_WORDS, reply)
+    words[at + CREATED] = words[at + EXPIRES] = this.#now
+    words[at + LIFE]!++
     this.#decided[ref * DECIDED_WORDS] = this.#decided[(ref | REPLY) * DECIDED_WORDS] = 0
     this.#link(ref)
     this.#link(ref | REPLY)
-    words[l.H_COUNT]!++
-    this.#doubles[l.H_OPENED >> 1]!++
+    words[H_COUNT]!++
+    this.#doubles[H_OPENED >> 1]!++
     this.#settle()
     return ref
   }
@@ -151,10 +181,10 @@ export class FlowTable {
     this.#unsettle()
     this.#unlink(ref & ~1)
     this.#unlink(ref | REPLY)
-    words[at + l.LIFE]!++
-    words[at + l.NEXT] = words[l.H_FREE]!
-    words[l.H_FREE] = (ref >> 1) + 1
-    words[l.H_COUNT]!--
+    words[at + LIFE]!++
+    words[at + NEXT] = words[H_FREE]!
+    words[H_FREE] = (ref >> 1) + 1
+    words[H_COUNT]!--
     this.#countAssured(at, -1)
     this.#settle()
   }
@@ -163,22 +193,22 @@ export class FlowTable {
   assure(ref: FlowRef): boolean {
     const at = this.at(ref)
     if (this.#bySource[this.#sourceSlot(at)]! >= this.#perSource) return false
-    this.words[at + l.STATUS]! |= l.ASSURED
+    this.words[at + STATUS]! |= ASSURED
     this.#countAssured(at, 1)
     return true
   }
 
   #countAssured(at: number, by: number): void {
-    if (this.words[at + l.STATUS]! & l.ASSURED) this.#bySource[this.#sourceSlot(at)]! += by
+    if (this.words[at + STATUS]! & ASSURED) this.#bySource[this.#sourceSlot(at)]! += by
   }
 
   /** Counts a packet of the direction, and lets the flow live on for so long from now. */
   touch(ref: FlowRef, packet: Packet, lifetime: number): void {
     const at = this.at(ref)
-    const counter = ((at + l.COUNTERS) >> 1) + (ref & 1) * 2
+    const counter = ((at + COUNTERS) >> 1) + (ref & 1) * 2
     this.#doubles[counter]! += packet.gsoType === 0 ? 1 : segments(packet)
     this.#doubles[counter + 1]! += packet.end - packet.at
-    this.words[at + l.EXPIRES] = this.#now + lifetime
+    this.words[at + EXPIRES] = this.#now + lifetime
   }
 
   /**
@@ -189,71 +219,71 @@ export class FlowTable {
     this.#now = Math.floor(nowMs / 100)
     const elapsed = Math.min(SWEEP_MS, Math.max(0, nowMs - this.#sweptMs))
     this.#sweptMs = nowMs
-    const all = this.words[l.H_HIGH_WATER]!
+    const all = this.words[H_HIGH_WATER]!
     this.#sweep(Math.min(all, Math.max(SWEEP_MIN, Math.min(SWEEP_MAX, Math.ceil((all * elapsed) / SWEEP_MS)))))
   }
 
   #sweep(looks: number): void {
     const { words } = this
-    let entry = words[l.H_SWEEP]!
+    let entry = words[H_SWEEP]!
     for (let i = 0; i < looks; i++, entry++) {
-      if (entry >= words[l.H_HIGH_WATER]!) entry = 0
-      const at = this.#entries + entry * l.ENTRY_WORDS
-      if (isLive(words, at) && words[at + l.EXPIRES]! <= this.#now) this.#expire(entry << 1)
+      if (entry >= words[H_HIGH_WATER]!) entry = 0
+      const at = this.#entries + entry * ENTRY_WORDS
+      if (isLive(words, at) && words[at + EXPIRES]! <= this.#now) this.#expire(entry << 1)
     }
-    words[l.H_SWEEP] = entry
+    words[H_SWEEP] = entry
   }
 
   #expire(ref: FlowRef): void {
     this.close(ref)
-    this.#doubles[l.H_EXPIRED >> 1]!++
+    this.#doubles[H_EXPIRED >> 1]!++
   }
 
   /** From the free list, from what was never used, or from a flow that makes room; -1: none. Leaves MUTATING set. */
   #takeEntry(): number {
     const { words } = this
-    if (words[l.H_FREE] === 0 && words[l.H_HIGH_WATER]! >= this.capacity && !this.#evict()) return -1
+    if (words[H_FREE] === 0 && words[H_HIGH_WATER]! >= this.capacity && !this.#evict()) return -1
     this.#unsettle()
-    const free = words[l.H_FREE]!
-    if (free === 0) return words[l.H_HIGH_WATER]!++
-    words[l.H_FREE] = words[this.at((free - 1) << 1) + l.NEXT]!
+    const free = words[H_FREE]!
+    if (free === 0) return words[H_HIGH_WATER]!++
+    words[H_FREE] = words[this.at((free - 1) << 1) + NEXT]!
     return free - 1
   }
 
   #evict(): boolean {
     const { words } = this
-    let entry = words[l.H_EVICT]!
+    let entry = words[H_EVICT]!
     for (let i = 0; i < EVICT_LOOKS; i++) {
       entry = entry + 1 >= this.capacity ? 0 : entry + 1
-      const at = this.#entries + entry * l.ENTRY_WORDS
-      if (words[at + l.STATUS]! & l.ASSURED && words[at + l.EXPIRES]! > this.#now) continue
-      words[l.H_EVICT] = entry
+      const at = this.#entries + entry * ENTRY_WORDS
+      if (words[at + STATUS]! & ASSURED && words[at + EXPIRES]! > this.#now) continue
+      words[H_EVICT] = entry
       this.close(entry << 1)
-      this.#doubles[l.H_EVICTED >> 1]!++
+      this.#doubles[H_EVICTED >> 1]!++
       return true
     }
-    words[l.H_EVICT] = entry
+    words[H_EVICT] = entry
     return false
   }
 
   #link(ref: FlowRef): void {
     const { words } = this
-    const tuple = this.at(ref) + (ref & 1) * l.TUPLE_WORDS
+    const tuple = this.at(ref) + (ref & 1) * TUPLE_WORDS
     const bucket = this.#bucketOf(tuple)
-    words[tuple + l.NEXT] = words[bucket]!
+    words[tuple + NEXT] = words[bucket]!
     words[bucket] = ref + 1
   }
 
   #unlink(ref: FlowRef): void {
     const { words } = this
-    const tuple = this.at(ref) + (ref & 1) * l.TUPLE_WORDS
+    const tuple = this.at(ref) + (ref & 1) * TUPLE_WORDS
     let before = this.#bucketOf(tuple)
     while (words[before] !== ref + 1) {
       const other = words[before]! - 1
       if (other < 0) return
-      before = this.at(other) + (other & 1) * l.TUPLE_WORDS + l.NEXT
+      before = this.at(other) + (other & 1) * TUPLE_WORDS + NEXT
     }
-    words[before] = words[tuple + l.NEXT]!
+    words[before] = words[tuple + NEXT]!
   }
 
   /** Where the chain begins that holds the tuple at `tuple`. */
@@ -268,11 +298,11 @@ export class FlowTable {
   }
 
   #unsettle(): void {
-    Atomics.store(this.words, l.H_MUTATING, 1)
+    Atomics.store(this.words, H_MUTATING, 1)
   }
 
   #settle(): void {
-    Atomics.store(this.words, l.H_MUTATING, 0)
+    Atomics.store(this.words, H_MUTATING, 0)
   }
 
   /** After a writer that ended in the middle: the index anew, from the entries that are whole. */
@@ -281,18 +311,18 @@ export class FlowTable {
     this.#unsettle()
     words.fill(0, this.#buckets, this.#entries)
     this.#bySource.fill(0)
-    words[l.H_FREE] = words[l.H_COUNT] = 0
-    for (let entry = words[l.H_HIGH_WATER]! - 1; entry >= 0; entry--) {
-      const at = this.#entries + entry * l.ENTRY_WORDS
-      if (isLive(words, at) && words[at + l.PROTOCOL] === words[at + l.TUPLE_WORDS + l.PROTOCOL]) {
+    words[H_FREE] = words[H_COUNT] = 0
+    for (let entry = words[H_HIGH_WATER]! - 1; entry >= 0; entry--) {
+      const at = this.#entries + entry * ENTRY_WORDS
+      if (isLive(words, at) && words[at + PROTOCOL] === words[at + TUPLE_WORDS + PROTOCOL]) {
         this.#link(entry << 1)
         this.#link((entry << 1) | REPLY)
-        words[l.H_COUNT]!++
+        words[H_COUNT]!++
         this.#countAssured(at, 1)
       } else {
-        words[at + l.LIFE] = (words[at + l.LIFE]! + 1) & ~1
-        words[at + l.NEXT] = words[l.H_FREE]!
-        words[l.H_FREE] = entry + 1
+        words[at + LIFE] = (words[at + LIFE]! + 1) & ~1
+        words[at + NEXT] = words[H_FREE]!
+        words[H_FREE] = entry + 1
       }
     }
     this.#settle()
@@ -300,22 +330,15 @@ export class FlowTable {
 }
 
 export function isLive(words: Int32Array, at: number): boolean {
-  return (words[at + l.LIFE]! & 1) === 1
+  return (words[at + LIFE]! & 1) === 1
 }
 
+/** Whether the tuple at `at` is this one, ports aside. Where it is not, they nearly always differ: the rest in one go. */
 function matches(words: Int32Array, at: number, key: FlowKey): boolean {
-  return (
-    words[at + l.PORTS] === key.ports &&
-    words[at + 3] === key.src3 &&
-    words[at + 7] === key.dst3 &&
-    words[at + l.PROTOCOL] === key.protocol &&
-    words[at + 2] === key.src2 &&
-    words[at + 6] === key.dst2 &&
-    words[at + 1] === key.src1 &&
-    words[at + 5] === key.dst1 &&
-    words[at] === key.src0 &&
-    words[at + 4] === key.dst0
-  )
+  const src = (words[at]! ^ key.src0) | (words[at + 1]! ^ key.src1) | (words[at + 2]! ^ key.src2)
+  const dst = (words[at + 4]! ^ key.dst0) | (words[at + 5]! ^ key.dst1) | (words[at + 6]! ^ key.dst2)
+  const last = (words[at + 3]! ^ key.src3) | (words[at + 7]! ^ key.dst3) | (words[at + PROTOCOL]! ^ key.protocol)
+  return (src | dst | last) === 0
 }
 
 function writeTuple(words: Int32Array, at: number, key: FlowKey): void {
@@ -327,8 +350,8 @@ function writeTuple(words: Int32Array, at: number, key: FlowKey): void {
   words[at + 5] = key.dst1
   words[at + 6] = key.dst2
   words[at + 7] = key.dst3
-  words[at + l.PORTS] = key.ports
-  words[at + l.PROTOCOL] = key.protocol
+  words[at + PORTS] = key.ports
+  words[at + PROTOCOL] = key.protocol
 }
 
 export function readTuple(words: Int32Array, at: number, key: FlowKey): void {
@@ -340,8 +363,8 @@ export function readTuple(words: Int32Array, at: number, key: FlowKey): void {
   key.dst1 = words[at + 5]!
   key.dst2 = words[at + 6]!
   key.dst3 = words[at + 7]!
-  key.ports = words[at + l.PORTS]!
-  key.protocol = words[at + l.PROTOCOL]!
+  key.ports = words[at + PORTS]!
+  key.protocol = words[at + PROTOCOL]!
 }
 
 const scratch = new FlowKey()

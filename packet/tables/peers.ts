@@ -30,7 +30,8 @@ export interface PeerBuffers {
   readonly byAddress: SharedArrayBuffer
 }
 
-export const PEER_WORDS = 13
+const WORDS = 13
+export const PEER_WORDS = WORDS
 const PORT = 4
 const MTU = 5
 const PATH_MTU = 6
@@ -91,11 +92,11 @@ export class PeerTable {
   }
 
   mtuBytes(peer: number): number {
-    return this.#words[peer * PEER_WORDS + PATH_MTU]!
+    return this.#words[peer * WORDS + PATH_MTU]!
   }
 
   isForeign(peer: number): boolean {
-    return this.#words[peer * PEER_WORDS + FOREIGN] === 1
+    return this.#words[peer * WORDS + FOREIGN] === 1
   }
 
   /** The path to the peer takes only so much; it never takes more than is configured. */
@@ -111,9 +112,15 @@ export class PeerTable {
     this.#words[at + 3] = (low << 16) | (this.#words[at + 3]! & 0xffff)
   }
 
-  /** Word `i` (0..4) of the 20 bytes before the ethertype. */
-  encapsulationWord(peer: number, i: number): number {
-    return this.#words[peer * PEER_WORDS + ENCAPSULATION + i]!
+  /** Writes the 20 bytes before the ethertype to `at`: everything that is the same for all packets to this peer. */
+  writeEncapsulation(peer: number, view: DataView, at: number): void {
+    const words = this.#words
+    const from = peer * WORDS + ENCAPSULATION
+    view.setInt32(at, words[from]!)
+    view.setInt32(at + 4, words[from + 1]!)
+    view.setInt32(at + 8, words[from + 2]!)
+    view.setInt32(at + 12, words[from + 3]!)
+    view.setInt32(at + 16, words[from + 4]!)
   }
 
   /** Address and port as the addon takes them: five words a peer. */

@@ -102,7 +102,7 @@ export class Judge {
         left.dst2 === ip.dst2 &&
         left.dst3 === ip.dst3
       if (!same || left.protocol !== ip.protocol) throw new Error('left with other addresses than it came with')
-      if (left.l4 !== 0 && (left.srcPort !== ip.srcPort || left.dstPort !== ip.dstPort)) throw new Error('other ports')
+      if (left.l4 !== 0 && left.ports !== ip.ports) throw new Error('other ports')
       if (left.ttl !== ip.ttl - 1) throw new Error(`TTL ${ip.ttl} became ${left.ttl}`)
     }
     if (this.#sent.length > 1) this.#checkFragments()
