@@ -66,6 +66,11 @@ export class TestNode {
     return this.#polderd === undefined ? '' : this.#polderd.stdout + this.#polderd.stderr
   }
 
+  /** To the standard input of what started polderd. */
+  tell(text: string): void {
+    this.#polderd!.write(text)
+  }
+
   get running(): boolean {
     return this.#polderd?.running === true
   }
