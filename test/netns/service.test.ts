@@ -1,6 +1,6 @@
 /**
  * polderd as a service: what it tells systemd, and what it stores there, with a program in systemd's place that speaks
- * the same protocol (support/service-manager); and the unit itself, as systemd-analyze sees it.
+ * the same protocol (support/systemd-stand-in); and the unit itself, as systemd-analyze sees it.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import { compiled } from '../support/c-programs.ts'
 import { TestCluster, type TestNode } from '../support/cluster.ts'
 import { until } from '../support/netns.ts'
 
-const MANAGER = compiled('service-manager')
+const STAND_IN = compiled('systemd-stand-in')
 const WATCHDOG_USEC = '1000000'
 const PATIENCE_MS = 30_000
 const UNIT = join(import.meta.dirname, '../../scripts/systemd/polderd.service')
@@ -24,7 +24,7 @@ const readies = (node: TestNode): number[] =>
 test('says that it is ready, alive, reloading and stopping, and finds its descriptors again', async () => {
   await using cluster = await TestCluster.create(1)
   const node = cluster.nodes[0]!
-  node.wrapper = [MANAGER, join(cluster.folder, 'notify'), WATCHDOG_USEC]
+  node.wrapper = [STAND_IN, join(cluster.folder, 'notify'), WATCHDOG_USEC]
   await cluster.start()
   const [a, b] = [await node.addPod('a'), await node.addPod('b')]
   const nameOfA = `FDNAME=pod%20${a.containerId}@eth0`

@@ -2,7 +2,7 @@
  * What systemd does for a Type=notify service with a descriptor store, by the real protocol: sd_notify(3) and
  * sd_listen_fds(3) from the other side.
  *
- *   service-manager SOCKET WATCHDOG_USEC COMMAND...
+ *   systemd-stand-in SOCKET WATCHDOG_USEC COMMAND...
  *
  * Starts COMMAND with NOTIFY_SOCKET, again whenever its main process ends (Restart=always), then with what it had stored
  * open from 3 on. Prints each notification as a line `notify PID: A=1 B=2`. A line `reload` on stdin runs COMMAND --reload
