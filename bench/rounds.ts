@@ -51,19 +51,39 @@ export async function runRounds(contests: readonly Contest[], options: RoundsOpt
   return outcomes
 }
 
-async function takeTurn({ contest, rows }: Outcome, peer: Peer, options: RoundsOptions): Promise<void> {
+/** What fails once may have been the machine's hiccup, and an hour's work would be lost: a turn is taken again, once. */
+async function takeTurn(outcome: Outcome, peer: Peer, options: RoundsOptions): Promise<void> {
+  const { contest, rows } = outcome
+  const readings = await readTurn(contest, peer, options).catch((error: Error) => {
+    options.progress(`      failed, and is tried again: ${error.message}`)
+    return readTurn(contest, peer, options)
+  })
+  for (const { family, reading } of readings) note(rows, peer, family, reading)
+}
+
+interface FamilyReading {
+  family: Family
+  reading: Reading
+}
+
+async function readTurn(contest: Contest, peer: Peer, options: RoundsOptions): Promise<FamilyReading[]> {
   const topology = await Topology.create(contest.wire)
-  const network = await peer.up(topology)
-  for (const measure of measuresFor(contest, peer)) {
-    for (const family of measure.perFamily ? options.families : (['ipv4'] as const)) {
-      for (const reading of await read(measure, { topology, network, contest, family, seconds: options.seconds })) {
-        const row = note(rows, peer, family, reading)
-        options.progress(`      ${row.name}: ${formatValue(reading.value)} ${reading.unit}`)
+  const readings: FamilyReading[] = []
+  try {
+    const network = await peer.up(topology)
+    for (const measure of measuresFor(contest, peer)) {
+      for (const family of measure.perFamily ? options.families : (['ipv4'] as const)) {
+        for (const reading of await read(measure, { topology, network, contest, family, seconds: options.seconds })) {
+          readings.push({ family, reading })
+          options.progress(`      ${nameOf(family, reading)}: ${formatValue(reading.value)} ${reading.unit}`)
+        }
       }
     }
+    await network.down()
+    return readings
+  } finally {
+    await topology.remove()
   }
-  await network.down()
-  await topology.remove()
 }
 
 interface Occasion {
@@ -83,13 +103,17 @@ async function read(measure: Measure, { topology, network, contest, family, seco
   return measure.run({ topology, network, from: network.pod, to, address, seconds })
 }
 
-function note(rows: Row[], peer: Peer, family: Family, { row: figure, unit, better, value }: Reading): Row {
-  const name = family === 'ipv6' ? `${figure}, IPv6` : figure
+function note(rows: Row[], peer: Peer, family: Family, reading: Reading): void {
+  const { row: figure, unit, better, value } = reading
+  const name = nameOf(family, reading)
   const known = rows.find((row) => row.name === name)
   const noted = known ?? { name, figure, unit, better, values: {} }
   if (known === undefined) rows.push(noted)
   noted.values[peer.name] = [...(noted.values[peer.name] ?? []), value]
-  return noted
+}
+
+function nameOf(family: Family, { row }: Reading): string {
+  return family === 'ipv6' ? `${row}, IPv6` : row
 }
 
 /** The first peer to another in each round, summarised; undefined where either has no such row. */
