@@ -25,44 +25,50 @@ import { fromPeer } from '../../packet/path/from-peer.ts'
 import { fromPod } from '../../packet/path/from-pod.ts'
 import { answerNeighbour, NEIGHBOUR_ANSWER_BYTES } from '../../packet/path/neighbour.ts'
 import { encapsulate } from '../../packet/path/rewrite.ts'
-import {
-  ANSWER,
-  DROP,
-  HOST,
-  indexOf,
-  kindOf,
-  TO_PEER,
-  TO_POD,
-  toPeer,
-  toPod,
-  type Verdict,
-} from '../../packet/path/verdict.ts'
+import * as verdicts from '../../packet/path/verdict.ts'
 import type { Tables } from '../../packet/tables/tables.ts'
 import { TokenBuckets } from '../../packet/tables/token-buckets.ts'
-import * as d from '../nic/descriptors.ts'
-import {
-  AT_BYTES,
-  AT_DESCRIPTOR,
-  type BatchMemory,
-  bytesAtHand,
-  FILLED,
-  RECEIVED,
-  SCRATCH_END,
-  SCRATCH_START,
-  TRIES,
-  TX_DESCRIPTORS,
-} from './batch-memory.ts'
+import * as descriptors from '../nic/descriptors.ts'
+import * as batchMemory from './batch-memory.ts'
 import { PeerMemory } from './peer-memory.ts'
-import {
-  COUNT_ANSWERS,
-  COUNT_BYTES,
-  COUNT_DROPS,
-  COUNT_PACKETS,
-  COUNTER_SLOTS,
-  FROM_HOST,
-  FROM_PEER,
-  FROM_POD,
-} from './protocol.ts'
+import * as protocol from './protocol.ts'
+
+// Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
+const {
+  FAIL_MTU_BYTES,
+  FAIL_MTU_PEER,
+  FAIL_WORDS,
+  MAX_PEERS,
+  MAX_PORTS,
+  PORT_HOST,
+  PORT_UNDERLAY,
+  RX_CSUM,
+  RX_FLAGS,
+  RX_GSO_SIZE,
+  RX_LENGTH,
+  RX_OFFSET,
+  RX_PORT,
+  RX_SRC_ADDR,
+  RX_TOS,
+  RX_WORDS,
+  TX_CSUM,
+  TX_FLAGS,
+  TX_GSO_SIZE,
+  TX_HASH,
+  TX_L4,
+  TX_LENGTH,
+  TX_OFFSET,
+  TX_PEER,
+  TX_PORT,
+  TX_TOS,
+  TX_WORDS,
+} = descriptors
+const { AT_BYTES, AT_DESCRIPTOR, FILLED, RECEIVED, SCRATCH_END, SCRATCH_START, TRIES, TX_DESCRIPTORS } = batchMemory
+const { COUNT_ANSWERS, COUNT_BYTES, COUNT_DROPS, COUNT_PACKETS, COUNTER_SLOTS, FROM_HOST, FROM_PEER, FROM_POD } =
+  protocol
+const { ANSWER, DROP, HOST, TO_PEER, TO_POD, indexOf, kindOf, toPeer, toPod } = verdicts
+type BatchMemory = batchMemory.BatchMemory
+type Verdict = verdicts.Verdict
 
 /** Of the largest packet over the smallest path (552 bytes, without the envelope). */
 const MAX_FRAGMENTS = 160
@@ -73,7 +79,7 @@ const HEADROOM = (HEADROOM_BYTES + 3) & ~3
 const ANSWERS_PER_SECOND = 100
 const ANSWERS_BURST = 200
 /** Every origin has a bucket: the ports, then the peers. */
-const ORIGINS = d.MAX_PORTS + d.MAX_PEERS
+const ORIGINS = MAX_PORTS + MAX_PEERS
 
 /** Which drop reason stands for which of the addon's failure counters. */
 const FAILURE_REASONS: readonly number[] = [
@@ -85,7 +91,7 @@ const FAILURE_REASONS: readonly number[] = [
 ]
 
 export class Batch {
-  readonly failures = new Int32Array(d.FAIL_WORDS)
+  readonly failures = new Int32Array(FAIL_WORDS)
   readonly #memory: BatchMemory
   readonly #rx: Int32Array
   readonly #tx: Int32Array
@@ -138,9 +144,9 @@ export class Batch {
     this.#learned.expire(this.#tables.peers, nowMs)
     this.#tables.flows.tick(nowMs)
     for (let i = progress[AT_DESCRIPTOR]!; i < progress[RECEIVED]!; i++) {
-      const at = i * d.RX_WORDS
-      const port = rx[at + d.RX_PORT]!
-      if (port === d.PORT_UNDERLAY) this.#fromUnderlay(at)
+      const at = i * RX_WORDS
+      const port = rx[at + RX_PORT]!
+      if (port === PORT_UNDERLAY) this.#fromUnderlay(at)
       else if (progress[AT_BYTES] === 0) this.#fromTun(at, port)
       progress[AT_BYTES] = 0
       progress[AT_DESCRIPTOR] = i + 1
@@ -151,17 +157,17 @@ export class Batch {
   #fromTun(at: number, port: number): void {
     const rx = this.#rx
     const packet = this.#packet
-    const flags = rx[at + d.RX_FLAGS]!
-    const checksum = rx[at + d.RX_CSUM]!
-    const length = rx[at + d.RX_LENGTH]!
-    this.#enter(port === d.PORT_HOST ? FROM_HOST : FROM_POD, length)
-    packet.set(rx[at + d.RX_OFFSET]!, length)
+    const flags = rx[at + RX_FLAGS]!
+    const checksum = rx[at + RX_CSUM]!
+    const length = rx[at + RX_LENGTH]!
+    this.#enter(port === PORT_HOST ? FROM_HOST : FROM_POD, length)
+    packet.set(rx[at + RX_OFFSET]!, length)
     packet.checksum = flags & 0xff
     packet.gsoType = flags >>> 8
-    packet.gsoSizeBytes = rx[at + d.RX_GSO_SIZE]!
+    packet.gsoSizeBytes = rx[at + RX_GSO_SIZE]!
     packet.checksumStart = checksum & 0xffff
     packet.checksumOffset = checksum >>> 16
-    if (port === d.PORT_HOST) this.#carryOut(fromHost(packet, this.#tables), HOST)
+    if (port === PORT_HOST) this.#carryOut(fromHost(packet, this.#tables), HOST)
     else this.#carryOut(fromPod(packet, port, this.#tables), toPod(port))
     this.#leave(length)
   }
@@ -171,14 +177,14 @@ export class Batch {
     const rx = this.#rx
     const packet = this.#packet
     const progress = this.#progress
-    const a = at + d.RX_SRC_ADDR
-    const outerTos = rx[at + d.RX_TOS]!
+    const a = at + RX_SRC_ADDR
+    const outerTos = rx[at + RX_TOS]!
     const peer = this.#tables.peers.lookup(rx[a]!, rx[a + 1]!, rx[a + 2]!, rx[a + 3]!)
-    const start = rx[at + d.RX_OFFSET]!
+    const start = rx[at + RX_OFFSET]!
     // An empty datagram holds no packet, but somebody sent it.
-    if (rx[at + d.RX_LENGTH] === 0) this.#counters[COUNT_DROPS + DROP_MALFORMED_VXLAN]!++
-    while (progress[AT_BYTES]! < rx[at + d.RX_LENGTH]!) {
-      const length = bytesAtHand(this.#memory)
+    if (rx[at + RX_LENGTH] === 0) this.#counters[COUNT_DROPS + DROP_MALFORMED_VXLAN]!++
+    while (progress[AT_BYTES]! < rx[at + RX_LENGTH]!) {
+      const length = batchMemory.bytesAtHand(this.#memory)
       this.#enter(FROM_PEER, length)
       packet.set(start + progress[AT_BYTES]!, length)
       packet.outerTos = outerTos
@@ -243,7 +249,7 @@ export class Batch {
 
   /** How often the node speaks to one pod, to the host, to one peer. */
   #mayAnswer(origin: Verdict): boolean {
-    const party = kindOf(origin) === TO_PEER ? d.MAX_PORTS + indexOf(origin) : portOf(origin)
+    const party = kindOf(origin) === TO_PEER ? MAX_PORTS + indexOf(origin) : portOf(origin)
     return this.#answerBuckets.take(party, this.#nowMs)
   }
 
@@ -270,18 +276,18 @@ export class Batch {
 
   #emit(packet: Packet, verdict: Verdict): void {
     const tx = this.#tx
-    const at = this.#filled * d.TX_WORDS
+    const at = this.#filled * TX_WORDS
     const toPeer = kindOf(verdict) === TO_PEER
-    tx[at + d.TX_PORT] = toPeer ? d.PORT_UNDERLAY : portOf(verdict)
-    tx[at + d.TX_OFFSET] = packet.at
-    tx[at + d.TX_LENGTH] = packet.length
-    tx[at + d.TX_FLAGS] = packet.checksum | (packet.gsoType << 8)
-    tx[at + d.TX_GSO_SIZE] = packet.gsoSizeBytes
-    tx[at + d.TX_CSUM] = packet.checksumStart | (packet.checksumOffset << 16)
-    tx[at + d.TX_PEER] = toPeer ? indexOf(verdict) : 0
-    tx[at + d.TX_L4] = packet.l4 === 0 || packet.isFragment ? 0 : (packet.l4 - packet.at) | (packet.protocol << 16)
-    tx[at + d.TX_HASH] = toPeer ? flowHash(packet) : 0
-    tx[at + d.TX_TOS] = toPeer ? packet.outerTos : 0
+    tx[at + TX_PORT] = toPeer ? PORT_UNDERLAY : portOf(verdict)
+    tx[at + TX_OFFSET] = packet.at
+    tx[at + TX_LENGTH] = packet.length
+    tx[at + TX_FLAGS] = packet.checksum | (packet.gsoType << 8)
+    tx[at + TX_GSO_SIZE] = packet.gsoSizeBytes
+    tx[at + TX_CSUM] = packet.checksumStart | (packet.checksumOffset << 16)
+    tx[at + TX_PEER] = toPeer ? indexOf(verdict) : 0
+    tx[at + TX_L4] = packet.l4 === 0 || packet.isFragment ? 0 : (packet.l4 - packet.at) | (packet.protocol << 16)
+    tx[at + TX_HASH] = toPeer ? flowHash(packet) : 0
+    tx[at + TX_TOS] = toPeer ? packet.outerTos : 0
     if (++this.#filled === TX_DESCRIPTORS) this.#flush()
   }
 
@@ -302,14 +308,14 @@ export class Batch {
       this.#counters[COUNT_DROPS + FAILURE_REASONS[i]!]! += failed
       failures[i] = 0
     }
-    const peer = failures[d.FAIL_MTU_PEER]! - 1
+    const peer = failures[FAIL_MTU_PEER]! - 1
     if (peer === -1) return
-    this.#learned.learnMtu(this.#tables.peers, peer, failures[d.FAIL_MTU_BYTES]!, this.#nowMs)
-    failures[d.FAIL_MTU_PEER] = 0
+    this.#learned.learnMtu(this.#tables.peers, peer, failures[FAIL_MTU_BYTES]!, this.#nowMs)
+    failures[FAIL_MTU_PEER] = 0
   }
 }
 
 /** The TUN that a verdict to a pod or to the host means. */
 function portOf(verdict: Verdict): number {
-  return kindOf(verdict) === TO_POD ? indexOf(verdict) : d.PORT_HOST
+  return kindOf(verdict) === TO_POD ? indexOf(verdict) : PORT_HOST
 }

@@ -14,8 +14,8 @@ import * as flowTable from '../tables/flows.ts'
 import type { Tables } from '../tables/tables.ts'
 import { DROP_FLOW_TABLE_FULL } from './drop-reason.ts'
 import { mirror, quotedTuple } from './flow-tuple.ts'
-import { followSctp } from './sctp-flow.ts'
-import { beginsAnew, beginsNothing, followTcp } from './tcp-flow.ts'
+import * as sctpFlow from './sctp-flow.ts'
+import * as tcpFlow from './tcp-flow.ts'
 import { indexOf, kindOf, TO_PEER, TO_POD, toPeer, type Verdict, WORLD } from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
@@ -36,6 +36,8 @@ const {
   STATUS,
 } = layout
 const { NO_FLOW } = flowTable
+const { followSctp } = sctpFlow
+const { beginsAnew, beginsNothing, followTcp } = tcpFlow
 const { PROTOCOL_SCTP, PROTOCOL_TCP } = protocols
 type FlowRef = flowTable.FlowRef
 type FlowTable = flowTable.FlowTable

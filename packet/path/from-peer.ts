@@ -16,7 +16,7 @@ import {
   DROP_WRONG_VNI,
 } from './drop-reason.ts'
 import { lostToCongestion } from './ecn.ts'
-import { answersHost, decidedBefore, findFlow, keepFlow, UNDECIDED } from './flow.ts'
+import * as flows from './flow.ts'
 import { guardPeer } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
 import { asksForUs } from './neighbour.ts'
@@ -24,7 +24,12 @@ import { recoverOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_POD, toPeer, type Verdict, WORLD } from './verdict.ts'
+import * as verdicts from './verdict.ts'
+
+// Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
+const { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_POD, toPeer, WORLD } = verdicts
+const { UNDECIDED, decidedBefore, findFlow, keepFlow, answersHost } = flows
+type Verdict = verdicts.Verdict
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
 export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict {

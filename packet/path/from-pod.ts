@@ -5,14 +5,19 @@
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import { DROP_BAD_OFFLOAD, DROP_TTL_EXPIRED } from './drop-reason.ts'
-import { decidedBefore, findFlow, keepFlow, UNDECIDED, wayBack } from './flow.ts'
+import * as flows from './flow.ts'
 import { guardPod } from './guard.ts'
 import { limitSize, mtuBytes } from './mtu.ts'
 import { contradictsOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
-import { DROP, drop, kindOf, toPod, type Verdict } from './verdict.ts'
+import * as verdicts from './verdict.ts'
+
+// Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
+const { DROP, drop, kindOf, toPod } = verdicts
+const { UNDECIDED, decidedBefore, findFlow, keepFlow, wayBack } = flows
+type Verdict = verdicts.Verdict
 
 /** `port` is the data plane's port of the pod that sent it. Decides, and rewrites what is to be delivered. */
 export function fromPod(packet: Packet, port: number, tables: Tables): Verdict {

@@ -34,7 +34,7 @@ const {
   STATE_SYN_RECEIVED,
   STATE_SYN_SENT,
 } = layout
-const { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN } = tcp
+const { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, acknowledgmentNumber, sequenceNumber } = tcp
 
 const MAX_SCALES = 0xee << SCALE_SHIFT
 /** How far behind what was acknowledged a repeated segment may begin. */
@@ -85,7 +85,7 @@ function followSyn(
 
 /** Whether the segment proves that its sender has seen the SYN, and at most the data that came with it. */
 function acknowledgesSyn(words: Int32Array, at: number, packet: Packet): boolean {
-  const unseen = (words[at + SENT]! - tcp.acknowledgmentNumber(packet.view, packet.l4)) | 0
+  const unseen = (words[at + SENT]! - acknowledgmentNumber(packet.view, packet.l4)) | 0
   return unseen >= 0 && unseen < 0x10000
 }
 
@@ -120,7 +120,7 @@ function isInWindow(
   // A SYN may be refused: the refusal proves itself by what it acknowledges.
   if (reset && reply === 1 && (status & STATE_MASK) === STATE_SYN_SENT) return acknowledgesSyn(words, at, packet)
   if ((status & (KNOWN_ACKNOWLEDGED << (1 - reply))) === 0) return true
-  const seq = tcp.sequenceNumber(packet.view, packet.l4)
+  const seq = sequenceNumber(packet.view, packet.l4)
   const ahead = (seq - words[at + ALLOWED + reply]!) | 0
   const behind = (seq - words[at + ACKNOWLEDGED + 1 - reply]!) | 0
   return ahead <= 0 && behind >= (reset ? 0 : -OLD_BYTES)
@@ -130,11 +130,11 @@ function isInWindow(
 function noteSent(words: Int32Array, at: number, status: number, reply: number, packet: Packet, flags: number): number {
   const { view, l4 } = packet
   const length = packet.end - packet.payload + (flags & FLAG_SYN ? 1 : 0) + (flags & FLAG_FIN ? 1 : 0)
-  const sent = (tcp.sequenceNumber(view, l4) + length) | 0
+  const sent = (sequenceNumber(view, l4) + length) | 0
   raise(words, at + SENT + reply, sent, (status & (KNOWN_SENT << reply)) !== 0)
   const known = status | (KNOWN_SENT << reply)
   if ((flags & FLAG_ACK) === 0) return known
-  const acknowledged = tcp.acknowledgmentNumber(view, l4)
+  const acknowledged = acknowledgmentNumber(view, l4)
   const scale = flags & FLAG_SYN ? 0 : (status >>> (SCALE_SHIFT + 4 * reply)) & 0xf
   const allowed = (acknowledged + (tcp.window(view, l4) << scale)) | 0
   const before = (status & (KNOWN_ACKNOWLEDGED << reply)) !== 0
