@@ -8,11 +8,11 @@
  */
 import { closeSync, fstatSync, ftruncateSync, openSync, renameSync } from 'node:fs'
 import type { Logger } from 'pino'
-import { tableWords } from '../../packet/tables/flow-layout.ts'
+import { bucketsFor, HEADER_WORDS, tableWords } from '../../packet/tables/flow-layout.ts'
 import { convertFlows, formatFlows, judgeFlows, openFlows } from '../../packet/tables/flow-recovery.ts'
-import type { FlowTable } from '../../packet/tables/flows.ts'
+import type { FlowTable, Reserve } from '../../packet/tables/flows.ts'
 import { PolderError } from '../errors.ts'
-import { mapFile } from '../nic/nic.ts'
+import { mapFile, reserveFile } from '../nic/nic.ts'
 
 export interface FlowFileOptions {
   path: string
@@ -31,7 +31,7 @@ export function prepareFlowFile(options: FlowFileOptions): ArrayBuffer {
     throw new PolderError(
       'flows-failed',
       `the flow table ${options.path} cannot be made: ${error instanceof Error ? error.message : String(error)}`,
-      `Make room for ${Math.ceil((tableWords(options.capacity) * 4) / 2 ** 20)} MiB there, or set maxFlows to less.`,
+      `Make room there: ${mebibytes(fixedBytes(options.capacity))} MiB, and up to ${mebibytes(tableWords(options.capacity) * 4)} MiB for all of maxFlows; or set that to less.`,
     )
   }
 }
@@ -40,7 +40,28 @@ export function prepareFlowFile(options: FlowFileOptions): ArrayBuffer {
 export function openFlowFile(path: string): FlowTable {
   const buffer = mapExisting(path)
   if (buffer === undefined) throw new Error(`${path} is gone`)
-  return openFlows(buffer)
+  return openFlows(buffer, reserveIn(path))
+}
+
+/** Where the run directory is full, the table grows no more: flows make room for each other, and nothing dies of it. */
+function reserveIn(path: string): Reserve {
+  return (fromByte, bytes) => {
+    const fd = openSync(path, 'r+')
+    try {
+      return reserveFile(fd, fromByte, bytes)
+    } finally {
+      closeSync(fd)
+    }
+  }
+}
+
+/** Header and index, which are there from the beginning. */
+function fixedBytes(capacity: number): number {
+  return (HEADER_WORDS + bucketsFor(capacity)) * 4
+}
+
+function mebibytes(bytes: number): number {
+  return Math.ceil(bytes / 2 ** 20)
 }
 
 /** Milliseconds since the machine started, as every process of it counts them. */
@@ -61,7 +82,7 @@ function takeOver({ path, capacity, bootId, log }: FlowFileOptions): ArrayBuffer
     return undefined
   }
   const after = createAnew({ path, capacity, bootId, log })
-  const table = openFlows(after)
+  const table = openFlows(after, reserveIn(path))
   table.tick(monotonicMs())
   const lost = convertFlows(before, table)
   log.info({ path, flows: table.size, lost }, 'the flow table has another size or layout: flows are carried over')
@@ -90,6 +111,7 @@ function createAnew({ path, capacity, bootId }: FlowFileOptions): ArrayBuffer {
   const fd = openSync(temporary, 'w+', 0o600)
   try {
     ftruncateSync(fd, bytes)
+    if (!reserveFile(fd, 0, fixedBytes(capacity))) throw new Error('no space left')
     const buffer = mapFile(fd, bytes)
     const seed = crypto.getRandomValues(new Int32Array(1))[0]!
     formatFlows(buffer, capacity, seed, bootWords(bootId))

@@ -38,6 +38,7 @@ interface Addon {
   isTun(fd: number, netnsFd: number, name: string): boolean
   isUnderlay(fd: number, address: Uint8Array, port: number): boolean
   mapFile(fd: number, bytes: number): ArrayBuffer
+  reserveFile(fd: number, offset: number, bytes: number): boolean
   dataplaneCreate(
     arena: Uint8Array,
     rx: Int32Array,
@@ -110,6 +111,8 @@ export const isTun = addon.isTun
 export const isUnderlay = addon.isUnderlay
 /** The first `bytes` bytes of a file as memory that is shared with whoever else maps them. Not to be posted to a thread. */
 export const mapFile = addon.mapFile
+/** Sees to it that there is memory (or disk) behind a part of a file; false where there is none left. */
+export const reserveFile = addon.reserveFile
 export const dataplaneCreate = addon.dataplaneCreate
 export const dataplaneSetSenders = addon.dataplaneSetSenders
 export const dataplaneSetPort = addon.dataplaneSetPort

@@ -7,7 +7,7 @@
  */
 import { FlowKey } from '../flow-key.ts'
 import * as l from './flow-layout.ts'
-import { FlowTable, isLive, NO_FLOW, readTuple } from './flows.ts'
+import { FlowTable, isLive, NO_FLOW, type Reserve, readTuple } from './flows.ts'
 
 /** What a file held: `usable` as it is, `convertible` into a table of another size or layout, or `foreign`. */
 export type FlowMemory = 'usable' | 'convertible' | 'foreign'
@@ -45,8 +45,8 @@ export function judgeFlows(buffer: ArrayBufferLike, capacity: number, boot: Int3
 }
 
 /** Opens memory that was judged usable; the index is made anew where its last writer ended in the middle. */
-export function openFlows(buffer: ArrayBufferLike): FlowTable {
-  const table = new FlowTable(buffer)
+export function openFlows(buffer: ArrayBufferLike, reserve?: Reserve): FlowTable {
+  const table = new FlowTable(buffer, reserve)
   if (table.words[l.H_MUTATING] !== 0) table.reindex()
   return table
 }

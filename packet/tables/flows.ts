@@ -3,7 +3,7 @@
  * lookup. It lies in memory that outlives the process (flow-layout.ts); this is its only writer. Nothing is allocated
  * per packet; what a packet means for its flow is decided in path/flow.ts and path/tcp-flow.ts.
  *
- * Bounds: `capacity` flows. Expiry is a hand that goes round all entries, a few in every batch, whatever the load. Where
+ * Bounds: `capacity` flows, or as many as there is memory for. Expiry is a hand that goes round all entries, a few in every batch, whatever the load. Where
  * the table is full, a flow that is not assured makes room, one in which only one side has spoken, say; where none is
  * found, the new flow is refused. Half of the table may be assured to one source, so that none can shut out the others.
  *
@@ -49,6 +49,13 @@ export const NO_FLOW = NONE
 
 const REPLY = 1
 
+/** Sees to it that there is memory for so many bytes from there on; false where there is none. */
+export type Reserve = (fromByte: number, bytes: number) => boolean
+
+/** How many entries become usable at a time, */
+const GROW_ENTRIES = 256
+/** and how long after a refusal more are asked for, in tenths of a second. */
+const GROW_PAUSE = 10
 /** How many entries are looked at for one that may make room. */
 const EVICT_LOOKS = 256
 /** Sources are counted by hash: neighbours in one slot share the allowance. */
@@ -74,11 +81,17 @@ export class FlowTable {
   /** What was decided for each direction of each flow: by which tables, from where, and the verdict. */
   readonly #decided: Int32Array
   #generation = 1
+  readonly #reserve: Reserve
+  /** Entries for which there is memory. */
+  #usable: number
+  /** Where there was none, when it is asked for again. */
+  #growsAfter = 0
   #now = 0
   #sweptMs = 0
 
   /** `buffer` holds a whole and consistent table: see flow-recovery.ts. */
-  constructor(buffer: ArrayBufferLike) {
+  constructor(buffer: ArrayBufferLike, reserve: Reserve = () => true) {
+    this.#reserve = reserve
     this.words = new Int32Array(buffer)
     this.#doubles = new Float64Array(buffer)
     this.capacity = this.words[H_CAPACITY]!
@@ -88,7 +101,8 @@ export class FlowTable {
     this.#entries = HEADER_WORDS + buckets
     this.#perSource = Math.max(1, this.capacity >> 1)
     this.#decided = new Int32Array(this.capacity * 2 * DECIDED_WORDS)
-    for (let entry = 0; entry < this.words[H_HIGH_WATER]!; entry++) {
+    this.#usable = this.words[H_HIGH_WATER]!
+    for (let entry = 0; entry < this.#usable; entry++) {
       const at = this.#entries + entry * ENTRY_WORDS
       if (isLive(this.words, at)) this.#countAssured(at, 1)
     }
@@ -242,7 +256,7 @@ export class FlowTable {
   /** From the free list, from what was never used, or from a flow that makes room; -1: none. Leaves MUTATING set. */
   #takeEntry(): number {
     const { words } = this
-    if (words[H_FREE] === 0 && words[H_HIGH_WATER]! >= this.capacity && !this.#evict()) return -1
+    if (words[H_FREE] === 0 && words[H_HIGH_WATER]! >= this.#usable && !this.#grow() && !this.#evict()) return -1
     this.#unsettle()
     const free = words[H_FREE]!
     if (free === 0) return words[H_HIGH_WATER]!++
@@ -250,11 +264,25 @@ export class FlowTable {
     return free - 1
   }
 
+  /** Some more entries become usable, where the table is not at its capacity and there is memory for them. */
+  #grow(): boolean {
+    if (this.#usable >= this.capacity || this.#now < this.#growsAfter) return false
+    const entries = Math.min(GROW_ENTRIES, this.capacity - this.#usable)
+    const from = (this.#entries + this.#usable * ENTRY_WORDS) * 4
+    if (this.#reserve(from, entries * ENTRY_WORDS * 4)) {
+      this.#usable += entries
+      return true
+    }
+    this.#growsAfter = this.#now + GROW_PAUSE
+    return false
+  }
+
   #evict(): boolean {
     const { words } = this
+    if (words[H_HIGH_WATER] === 0) return false
     let entry = words[H_EVICT]!
     for (let i = 0; i < EVICT_LOOKS; i++) {
-      entry = entry + 1 >= this.capacity ? 0 : entry + 1
+      entry = entry + 1 >= words[H_HIGH_WATER]! ? 0 : entry + 1
       const at = this.#entries + entry * ENTRY_WORDS
       if (words[at + STATUS]! & ASSURED && words[at + EXPIRES]! > this.#now) continue
       words[H_EVICT] = entry

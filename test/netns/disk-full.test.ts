@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Client } from '../../cli/client.ts'
 import type { Attachment } from '../../daemon/attachments/attachment.ts'
+import { endKeeper } from '../../daemon/handover/open.ts'
 import { TestCluster, type TestNode } from '../support/cluster.ts'
 import { podNamed } from '../support/cluster-folder.ts'
 import { Netns, until } from '../support/netns.ts'
@@ -130,4 +131,29 @@ test('where polderd was never before, a full disk is an error of its start', asy
   disk.fillNames()
   const fresh = ['--state-dir', join(disk.path, 'other'), '--cluster-folder', join(disk.path, 'cluster')]
   await expect(node.start(...fresh)).rejects.toThrow(/cannot write to .*other: ENOSPC\n.*set stateDir/)
+})
+
+test('a run directory without room is an error of the start; one that fills up bounds the flow table', async () => {
+  await using run = await SmallDisk.create()
+  await node.stop()
+  endKeeper(node.socket)
+  const socket = ['--socket', join(run.path, 'polderd.sock')]
+  await expect(node.start(...socket)).rejects.toThrow(
+    /the flow table .*flows cannot be made: no space left\n.*Make room/,
+  )
+  await node.start(...socket, '--max-flows', '8192')
+  const client = new Client(join(run.path, 'polderd.sock'))
+  expect(await call('ADD', 0)).toMatchObject({ code: 0 })
+  const gateway = (await client.node()).gateways[0]!
+  const talk = `const socket = require('node:dgram').createSocket('udp4')
+    let port = 1000
+    const next = () => port++ < 6000 ? socket.send('x', port, '${gateway}', () => setImmediate(next)) : socket.close()
+    next()`
+  await pods[0]!.run(process.execPath, '-e', talk)
+  await until(async () => (await client.counters()).flows.evicted > 3000)
+  const { flows, refused } = (await client.counters()).flows
+  // In steps of 256, as far as there is room.
+  expect([flows % 256, flows > 0 && flows < 1100, refused]).toEqual([0, true, 0])
+  expect(await pods[0]!.run('ping', '-c1', '-W5', gateway)).toContain('1 received')
+  expect(await call('DEL', 0)).toEqual(silent)
 })

@@ -98,6 +98,7 @@ NAPI_MODULE_INIT() {
       {"isTun", is_tun},
       {"isUnderlay", is_underlay},
       {"mapFile", map_file},
+      {"reserveFile", reserve_file},
       {"dataplaneCreate", dataplane_create},
       {"dataplaneSetSenders", dataplane_set_senders},
       {"dataplaneSetPort", dataplane_set_port},

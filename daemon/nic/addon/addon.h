@@ -41,6 +41,7 @@ FUNCTION(is_tun);
 FUNCTION(is_underlay);
 /* memory.c */
 FUNCTION(map_file);
+FUNCTION(reserve_file);
 /* dataplane.c: the worker's work */
 FUNCTION(dataplane_create);
 FUNCTION(dataplane_set_senders);

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "addon.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 
 static void unmap(napi_env env, void *bytes, void *hint) {
@@ -27,4 +28,21 @@ napi_value map_file(napi_env env, napi_callback_info info) {
   if (napi_create_external_arraybuffer(env, at, (size_t)bytes, unmap, hint, &result) == napi_ok) return result;
   munmap(at, (size_t)bytes);
   return throw_errno(env, ENOMEM, "map a file");
+}
+
+/*
+ * reserveFile(fd, offset, bytes) -> whether there is memory behind that part of the file now. Touching a mapped page for
+ * which there is none kills the process; so it is asked for first.
+ */
+napi_value reserve_file(napi_env env, napi_callback_info info) {
+  napi_value argv[3], result;
+  int32_t fd;
+  double offset, bytes;
+  if (!arguments(env, info, 3, argv) || !int_argument(env, argv[0], &fd)) return NULL;
+  if (napi_get_value_double(env, argv[1], &offset) != napi_ok || napi_get_value_double(env, argv[2], &bytes) != napi_ok)
+    return throw_errno(env, EINVAL, "reserve room in a file");
+  int error = posix_fallocate(fd, (off_t)offset, (off_t)bytes);
+  if (error && error != ENOSPC && error != EDQUOT && error != ENOMEM) return throw_errno(env, error, "reserve room in a file");
+  napi_get_boolean(env, error == 0, &result);
+  return result;
 }

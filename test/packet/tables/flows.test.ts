@@ -139,6 +139,25 @@ describe('bounds', () => {
     expect(table.size).toBe(1024)
   })
 
+  it('grows only as far as there is memory, and by making room after that', () => {
+    const buffer = new ArrayBuffer(l.tableWords(20_000) * 4)
+    formatFlows(buffer, 20_000, 7, BOOT)
+    const asked: number[] = []
+    const table = openFlows(buffer, (from) => asked.push(from) <= 2)
+    table.tick(1000)
+    for (let n = 0; n < 5_000; n++) expect(open(table, n)).not.toBe(NO_FLOW)
+    expect(table.size).toBe(512)
+    const none = openFlows(
+      formatFlows(new ArrayBuffer(l.tableWords(1024) * 4), 1024, 7, BOOT).words.buffer,
+      () => false,
+    )
+    none.tick(1000)
+    expect(open(none, 1)).toBe(NO_FLOW)
+    // A refusal is believed for a while.
+    expect(asked.length).toBe(3)
+    expect(table.words.subarray(table.at(512 << 1)).some((word) => word !== 0)).toBe(false)
+  })
+
   it('expires everything in time, however often or seldom the hand moves', () => {
     for (const stepMs of [1, 37, 1000, 60_000]) {
       const table = flowsInMemory(4096)
