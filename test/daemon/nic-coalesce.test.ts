@@ -123,10 +123,10 @@ it('loses nothing, adds nothing, and keeps the order of every flow', () => {
       expect(byFlow(seen)).toEqual(byFlow(packets))
       expect(failures.some(Boolean)).toBe(false)
     }),
-    { numRuns: 1000 },
+    { numRuns: 400 },
   )
   // The property would hold where nothing is ever joined.
-  expect(joined).toBeGreaterThan(500)
+  expect(joined).toBeGreaterThan(200)
 })
 
 it('joins a train of one flow into one super-packet', () => {

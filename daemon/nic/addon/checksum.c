@@ -1,6 +1,7 @@
 /*
  * Ones' complement sums, RFC 1071. A sum does not care for word size or byte order as long as it is folded at the end
- * (RFC 1071, 2(B)), so 32-bit words are added in the machine's own order into 64 bits. AVX2 where the CPU has it.
+ * (RFC 1071, 2(B)), so 32-bit words are added in the machine's own order into 64 bits. AVX2 where the CPU has it, NEON on
+ * every arm64.
  */
 #include "addon.h"
 #include "dataplane.h"
@@ -38,13 +39,28 @@ __attribute__((target("avx2"))) static uint64_t sum_avx2(const uint8_t *bytes, s
   _mm256_storeu_si256((__m256i *)lanes, _mm256_add_epi64(a, b));
   return sum_portable(bytes, length, sum + lanes[0] + lanes[1] + lanes[2] + lanes[3]);
 }
+
+static uint64_t sum_vectors(const uint8_t *bytes, size_t length, uint64_t sum) {
+  return __builtin_cpu_supports("avx2") ? sum_avx2(bytes, length, sum) : sum_portable(bytes, length, sum);
+}
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+static uint64_t sum_vectors(const uint8_t *bytes, size_t length, uint64_t sum) {
+  uint64x2_t a = vdupq_n_u64(0), b = a;
+  for (; length >= 32; bytes += 32, length -= 32) {
+    a = vpadalq_u32(a, vreinterpretq_u32_u8(vld1q_u8(bytes)));
+    b = vpadalq_u32(b, vreinterpretq_u32_u8(vld1q_u8(bytes + 16)));
+  }
+  return sum_portable(bytes, length, sum + vaddvq_u64(a) + vaddvq_u64(b));
+}
+#else
+#define sum_vectors sum_portable
 #endif
 
+enum { WORTH_VECTORS = 128 };
+
 uint64_t sum_bytes(const uint8_t *bytes, size_t length, uint64_t sum) {
-#if defined(__x86_64__)
-  if (length >= 128 && __builtin_cpu_supports("avx2")) return sum_avx2(bytes, length, sum);
-#endif
-  return sum_portable(bytes, length, sum);
+  return length >= WORTH_VECTORS ? sum_vectors(bytes, length, sum) : sum_portable(bytes, length, sum);
 }
 
 /* Folds to 16 bits in network order (as a number whose high byte goes first on the wire). */
