@@ -14,7 +14,7 @@ import { Background, inside, pidsIn, run } from '../processes.ts'
 import { type NodeSite, type Topology, UNDERLAY } from '../topology.ts'
 import type { CniPlugin, Daemon, Network, Peer } from './peer.ts'
 
-const MAIN = fileURLToPath(new URL('../../daemon/main.ts', import.meta.url))
+const POLDERD = fileURLToPath(new URL('../../scripts/polderd', import.meta.url))
 const READY_TIMEOUT_MS = 30_000
 
 export const POLDER: Peer = {
@@ -74,7 +74,7 @@ class Polderd implements Daemon {
     const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
     const config = join(folder, 'plugin.json')
     const plugin = { program: join(flags['cni-bin-dir'], 'polder-cni'), config, netns: node.netns }
-    const command = inside(node.netns, [process.execPath, MAIN, ...words])
+    const command = inside(node.netns, [POLDERD, ...words])
     const polderd = new Polderd(node.netns, command, socket, plugin)
     await until('polderd answers', [polderd], () => answers(socket))
     const list = join(flags['cni-conf-dir'], '10-polder.conflist')

@@ -35,7 +35,14 @@ function leftovers({ pid }: ChildProcess): string[] {
 
 const LATENCY = ['request/response p50', 'request/response p99', 'request/response']
 const RATES = ['UDP 64 B with under 1 % lost', 'UDP 1400 B with under 1 % lost']
-const ENTRANCES = ['pod to peer', 'peer to pod', 'pod to pod', 'host to pod', 'pod to peer, IPv6', 'peer to pod, IPv6']
+const BETWEEN_NODES = ['pod to peer', 'peer to pod']
+const ENTRANCES = [
+  ...BETWEEN_NODES,
+  'pod to pod',
+  'host to pod',
+  ...BETWEEN_NODES.map((of) => `${of}, TCP`),
+  ...BETWEEN_NODES.map((of) => `${of}, IPv6`),
+]
 const FLOWS = ['lookup', 'opening one', 'memory', 'longest pause for expiry'].map((of) => `1,000,000 flows: ${of}`)
 
 describe('scripts/bench', () => {
