@@ -13,8 +13,8 @@ import { Netns, until } from '../support/netns.ts'
 import { type Arrived, receiveNumbered, sendNumbered } from '../support/paced-udp.ts'
 
 const FULL = process.env['TEST_POLDER_FULL'] === '1'
-/** A device queues 5,000: where others take the processors for a while, fewer a second must do. */
-const RATE = FULL ? 50_000 : 4_000
+/** A device queues 5,000: where others take the processors for a while, fewer must do. In each direction. */
+const RATE = FULL ? 25_000 : 4_000
 const TAKEOVERS = 10
 const KILLS = FULL ? 20 : 6
 
