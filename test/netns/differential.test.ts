@@ -30,7 +30,8 @@ const ENVELOPE_BYTES = 22
 const VNET_BYTES = 10
 const POD_PORT = d.PORT_FIRST_POD
 const LOOPBACK = Uint8Array.from([127, 0, 0, 1])
-const UDP_PORT = 47_890
+/** Two, that no other run of this test on the machine has. */
+const UDP_PORT = 20_000 + (process.pid % 10_000) * 2
 const PATIENCE_MS = 20_000
 
 /** A data plane and what JavaScript shares with it. */
@@ -209,10 +210,8 @@ it.for([
     fc.asyncProperty(variedPackets, async (packets) => {
       plane.take(packets, d.PORT_UNDERLAY)
       const expected = datagrams + naively(packets).length
-      // Over the loopback everything is there once it is sent.
-      while (datagrams < expected) {
+      for (const end = performance.now() + PATIENCE_MS; datagrams < expected && performance.now() < end; ) {
         const carried = plane.carry()
-        expect(carried.packets).toBeGreaterThan(0)
         messages += carried.messages
         datagrams += carried.packets
       }
