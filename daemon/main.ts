@@ -1,90 +1,23 @@
 /**
- * polderd's entrance: reads the configuration, starts (polderd.ts), and ends on SIGTERM or SIGINT, or when another
- * polderd has taken over; or does one of the tasks that end by themselves. Exit codes: 0 for a clean end, 1 for what the
- * user can mend, 70 for a fault of polderd's own.
+ * polderd's entrance. First, and with as little code as can be: packets flow again where an earlier polderd left off
+ * (handover/resume.ts). Then the rest is loaded, and does what polderd was called for (command.ts).
  */
-import { flushCompileCache } from 'node:module'
-import { pino } from 'pino'
-import type { Config } from './config/config.ts'
-import { informationFor } from './config/help.ts'
-import { loadConfig } from './config/load.ts'
-import { readTask } from './config/task.ts'
 import { PolderError } from './errors.ts'
-import { boundOwnLog, OWN_LOG_BYTES_MAX } from './files/own-log.ts'
-import { Predecessor } from './handover/incoming.ts'
-import { reload } from './handover/reload.ts'
-import { passedDescriptors, Systemd } from './handover/systemd.ts'
-import { surveyAlone } from './host/findings/survey.ts'
-import { uninstall } from './host/uninstall.ts'
-import { startPolderd } from './polderd.ts'
-import { VERSION } from './version.ts'
+import { type Resumed, resume, serviceOf } from './handover/resume.ts'
 
-const LOG_LOOK_MS = 60_000
-const COMPILED_AFTER_MS = 2000
-
-async function main(): Promise<void> {
-  const argv = process.argv.slice(2)
-  const information = informationFor(argv, VERSION)
-  if (information !== undefined) {
-    process.stdout.write(`${information}\n`)
-    return
-  }
-  const { task, purge, settings } = readTask(argv)
-  const { config, file } = loadConfig(settings, process.env)
-  if (process.getuid?.() !== 0) {
-    throw new PolderError('not-root', 'polderd needs root', 'Start it with sudo, or as a service.')
-  }
-  if (task === 'doctor') process.stdout.write(`${JSON.stringify(await surveyAlone(config))}\n`)
-  else if (task === 'uninstall') process.stdout.write(`${(await uninstall(config, purge)).join('\n')}\n`)
-  else if (task === 'reload') await reload(settings)
-  else await run(config, file, task === 'takeover')
-}
-
-async function run(config: Config, file: string | undefined, takesOver: boolean): Promise<void> {
-  const log = pino({ level: config.logLevel, base: { node: config.nodeName } })
-  log.info({ version: VERSION, pid: process.pid, file }, takesOver ? 'polderd takes over' : 'polderd starts')
-  process.on('uncaughtException', (error) => {
-    log.fatal({ err: error }, 'a fault of polderd: it ends, and should be started again')
-    process.exit(70)
-  })
-
-  setInterval(() => {
-    try {
-      boundOwnLog(process.stdout.fd, OWN_LOG_BYTES_MAX)
-    } catch (error) {
-      log.warn({ err: error }, 'the log could not be cut')
-    }
-  }, LOG_LOOK_MS).unref()
-
-  const ended = new Promise<NodeJS.Signals>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve)
-  })
-  const systemd = Systemd.from(process.env)
-  const passed = passedDescriptors(process.env)
-  const predecessor = takesOver ? await meetPredecessor(config, systemd) : undefined
-  const polderd = await startPolderd({ config, systemd, passed, predecessor, log })
-  // Node itself does it at a clean end, which may never come. It takes a moment: not now.
-  setTimeout(flushCompileCache, COMPILED_AFTER_MS).unref()
-  systemd?.ready(predecessor?.loan.watchdogMs ?? undefined, () => polderd.works())
-  process.send?.('ready')
-  const signal = await Promise.race([ended, polderd.handedOver])
-  if (signal === undefined) process.exit(0)
-  log.info({ signal }, 'polderd stops')
-  systemd?.notify('STOPPING=1', 'STATUS=polderd stops')
-  await polderd.stop()
-  log.info('polderd has stopped; devices, addresses and pods stay')
-}
-
-/** Everything is loaded before the running polderd is asked to pause. */
-async function meetPredecessor(config: Config, systemd: Systemd | undefined): Promise<Predecessor> {
-  if (config.runner) await import('./runner/runner.ts')
-  return Predecessor.meet(config, systemd?.path)
-}
-
-main().catch((error: unknown) => {
+function fail(error: unknown): void {
   if (error instanceof PolderError) process.stderr.write(`polderd: ${error.message}\n  ${error.remedy}\n`)
   else process.stderr.write(`polderd: ${error instanceof Error ? error.stack : String(error)}\n`)
   process.exitCode = error instanceof PolderError ? 1 : 70
   // What was started before it failed must not keep the process alive.
   process.exit()
-})
+}
+
+async function main(argv: string[]): Promise<void> {
+  const service = serviceOf(process.env)
+  const resumed: Resumed | undefined = resume(argv, process.env, service)
+  const { command } = await import('./command.ts')
+  await command(argv, service, resumed)
+}
+
+main(process.argv.slice(2)).catch(fail)

@@ -2,13 +2,11 @@
  * The composition root: every part of the daemon is constructed here, in the order in which one stands on another, and
  * stopped in the reverse one. The only file that knows them all.
  */
-import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Api, createApi } from './api/server.ts'
 import type { NodeInfo } from './api/types.ts'
 import { NodeAttachments } from './attachments/attachments.ts'
-import { readBootId } from './attachments/records.ts'
 import { FolderStore } from './cluster/folder/folder-store.ts'
 import { createCni } from './cni/cni.ts'
 import { installConflist } from './cni/conflist.ts'
@@ -19,12 +17,14 @@ import { NodeStatusPublisher } from './control/node-status.ts'
 import { Peers } from './control/peers.ts'
 import type { DirectRoute, OwnNode } from './control/surroundings.ts'
 import { chooseUnderlay, openUnderlaySockets, podMtusOf, type Underlay } from './control/underlay.ts'
-import { DataPlane } from './dataplane/dataplane.ts'
+import type { DataPlane } from './dataplane/dataplane.ts'
+import { readBootId } from './files/boot-id.ts'
 import type { FdStore } from './handover/fd-store.ts'
 import { Gate } from './handover/gate.ts'
 import type { Predecessor } from './handover/incoming.ts'
 import { lendDescriptors, openFdStore, takeDescriptorsBack } from './handover/open.ts'
 import { Outgoing, type Running } from './handover/outgoing.ts'
+import { type Called, prepareDataPlane, type Resumed, rememberForResume, type Service } from './handover/resume.ts'
 import type { Systemd } from './handover/systemd.ts'
 import { helloOf } from './handover/takeover.ts'
 import { Host, type HostOptions } from './host/host.ts'
@@ -47,9 +47,10 @@ export interface Polderd {
 
 export interface StartOptions {
   config: Config
-  /** Where this process is a service of systemd, and what that gave it at its start. */
-  systemd: Systemd | undefined
-  passed: Map<string, number>
+  service: Service
+  called: Called
+  /** Where packets flow already. */
+  resumed: Resumed | undefined
   /** Who runs, and is taken over. */
   predecessor: Predecessor | undefined
   log: Logger
@@ -60,15 +61,18 @@ const SESSIONS_PATIENCE_MS = 3_600_000
 
 /** Resolves when the node is ready: packets flow, the API answers, the container runtime finds the plugin. */
 export async function startPolderd(options: StartOptions): Promise<Polderd> {
-  const { config, systemd, predecessor, log } = options
+  const { config, service, predecessor, log } = options
+  const { systemd } = service
   const startedAt = new Date().toISOString()
   prepareFolder('stateDir', config.stateDir, log)
   prepareFolder('clusterFolder', config.clusterFolder, log)
   // It loads on a processor of its own while we find out what it will work by.
-  const dataPlane = prepareDataPlane(config, log)
+  const dataPlane = options.resumed?.dataPlane ?? prepareDataPlane(config, log)
   const node = await joinCluster(config, log)
   const { own, underlay, store, ipam, peers } = node
-  const fdStore = openFdStore({ ...options, lentAt: predecessor?.loan.descriptors })
+  const close = (fd: number): void => dataPlane.discard(fd)
+  const lentAt = predecessor?.loan.descriptors
+  const fdStore = options.resumed?.fdStore ?? openFdStore({ config, ...service, lentAt, close, log })
   const dataPath = await startDataPath(config, node, fdStore, dataPlane)
 
   // Pods come and go.
@@ -102,19 +106,8 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
     takeover: (connection) => outgoing.handOver(connection),
     log,
   })
-  const parts: Parts = {
-    config,
-    systemd,
-    gate,
-    ...node,
-    ...dataPath,
-    attachments,
-    spool,
-    nodeStatus,
-    runner,
-    host,
-    api,
-  }
+  const path = { ...node, ...dataPath }
+  const parts: Parts = { config, systemd, gate, ...path, attachments, spool, nodeStatus, runner, host, api }
   const { running, handedOver } = handOverOf(parts)
   const outgoing = new Outgoing(running, helloOf(config, systemd?.path), log)
   await api.start(predecessor !== undefined)
@@ -127,6 +120,7 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   else runner?.resume()
   log.info({ underlay, podCIDRs: own.podCIDRs, socket: config.socket }, 'the node is ready')
   void host.logFindings()
+  rememberForResume(options.called, config, node.underlay, dataPath, log)
   return { stop: () => stopAll(parts), handedOver, works: () => dataPlane.works }
 }
 
@@ -235,11 +229,6 @@ interface ClusterNode {
   store: FolderStore
   ipam: Ipam
   peers: Peers
-}
-
-function prepareDataPlane(config: Config, log: Logger): DataPlane {
-  const flows = { path: `${dirname(config.socket)}/flows`, capacity: config.maxFlows, bootId: readBootId(), log }
-  return new DataPlane({ poisonFolder: `${config.stateDir}/poison`, flows, log })
 }
 
 /** Packets flow: between polder0 and the peers; pods join when they are attached. */

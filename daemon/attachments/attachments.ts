@@ -26,7 +26,7 @@ import { AttachmentRecords } from './records.ts'
 
 export interface NodeAttachmentsOptions {
   stateDir: string
-  /** See readBootId. */
+  /** See files/boot-id.ts. */
   bootId: string
   /** Fresh: restore() fills it from the records. */
   ipam: Ipam
@@ -228,13 +228,9 @@ export class NodeAttachments implements Attachments {
         return this.#release(attachment)
       }
       if (kept === undefined) this.#fdStore.put(descriptorOf(attachment), fd)
-      live.port = await this.#ports.addPod(fd, attachment.addresses).catch((error: unknown) => {
-        this.#fdStore.remove(descriptorOf(attachment))
-        closeFd(fd)
-        throw error
-      })
+      live.port = await this.#ports.addPod(fd, attachment.addresses)
     } catch (error) {
-      this.#fdStore.remove(descriptorOf(attachment))
+      this.#fdStore.discard(descriptorOf(attachment))
       this.#log.error({ containerId, ifName, netns, error }, 'an attachment could not be had back: recreate its pod')
     }
     this.#live.set(keyOf(attachment), live)

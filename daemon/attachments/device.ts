@@ -80,7 +80,7 @@ export function createDevice(netnsFd: number, spec: DeviceSpec): number {
 
 /**
  * Attaches again to a device that an earlier polderd made, unless its descriptor was `kept`, and puts back what it lacks.
- * Undefined: it is gone.
+ * Undefined: it is gone. One that was kept stays open in any case.
  */
 export function adoptDevice(netnsFd: number, spec: DeviceSpec, kept?: number): number | undefined {
   using netlink = new Netlink(netnsFd)
@@ -89,7 +89,7 @@ export function adoptDevice(netnsFd: number, spec: DeviceSpec, kept?: number): n
   try {
     configure(netlink, spec)
   } catch (error) {
-    closeFd(fd)
+    if (kept === undefined) closeFd(fd)
     throw error
   }
   return fd

@@ -33,11 +33,6 @@ const recordSchema = z.object({
   bootId: z.string(),
 })
 
-/** Which boot of this machine it is. */
-export function readBootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-}
-
 export interface LoadedRecords {
   /** Oldest first; no two with the same address. */
   attachments: Attachment[]

@@ -7,6 +7,7 @@
 import { chmodSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { DEFAULT_SOCKET } from '../config/places.ts'
 import { PolderError } from '../errors.ts'
 import { isCode, makeFolder, removeAbandoned, replaceFile } from '../files/atomic-file.ts'
 import { CAPABILITIES } from './capabilities.ts'
@@ -15,7 +16,6 @@ import { CNI_VERSIONS } from './versions.ts'
 
 export const LIST_NAME = '10-polder.conflist'
 const SHIM_NAME = 'polder-cni'
-const DEFAULT_SOCKET = '/run/polder/polderd.sock'
 
 /**
  * A runtime takes the highest version it knows of `cniVersions`; one from before 1.1.0 knows no such key and takes

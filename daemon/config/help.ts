@@ -1,7 +1,7 @@
 /**
  * What `polderd --help` and `polderd --version` print, made from the table of settings.
  */
-import { DEFAULT_CONFIG_FILE } from './load.ts'
+import { DEFAULT_CONFIG_FILE } from './places.ts'
 import { flagOf, SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './settings.ts'
 
 /** The text that `argv` asks for instead of a running daemon; undefined where it asks for none. */

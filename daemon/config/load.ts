@@ -11,10 +11,10 @@ import { parseCidr } from './cidr.ts'
 import type { Config } from './config.ts'
 import { suggestion } from './nearest.ts'
 import { parsePlaced, showValue } from './placed-yaml.ts'
+import { DEFAULT_CONFIG_FILE } from './places.ts'
 import { flagOf, SETTING_KEYS, SETTINGS, type SettingKey, variableOf } from './settings.ts'
 import { TASK_FLAGS } from './task.ts'
 
-export const DEFAULT_CONFIG_FILE = '/etc/polder/polder.yaml'
 const FILE_BYTES_MAX = 1 << 20
 
 export interface LoadedConfig {

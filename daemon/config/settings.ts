@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { cidrMistake, formatCidr, parseCidr } from './cidr.ts'
 import type { Config } from './config.ts'
 import { DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE } from './dns-name.ts'
+import { DEFAULT_SOCKET } from './places.ts'
 
 export interface Setting<Value> {
   /** Its messages complete the sentence "VALUE …". */
@@ -152,7 +153,7 @@ export const SETTINGS: Settings = {
   },
   socket: {
     check: absolutePath,
-    default: '/run/polder/polderd.sock',
+    default: DEFAULT_SOCKET,
     meaning: 'Unix socket on which polderd answers.',
   },
   stateDir: { check: absolutePath, default: '/var/lib/polder', meaning: "Folder of this node's own state." },

@@ -7,7 +7,7 @@ import ipaddr from 'ipaddr.js'
 import type { Encapsulation } from '../cluster/objects.ts'
 import type { Config } from '../config/config.ts'
 import { PolderError } from '../errors.ts'
-import type { FdStore } from '../handover/fd-store.ts'
+import { UNDERLAY_DESCRIPTOR as DESCRIPTOR, type FdStore } from '../handover/fd-store.ts'
 import type { Address } from '../netlink/address.ts'
 import type { Link } from '../netlink/link.ts'
 import type { Netlink } from '../netlink/netlink.ts'
@@ -30,8 +30,6 @@ export interface UnderlaySockets {
 
 /** Outer IP (20 or 40), UDP (8), VXLAN (8) and inner Ethernet (14) around every packet between nodes. */
 const ENVELOPE_BYTES = { 4: 50, 6: 70 } as const
-/** The name that the receiving socket's descriptor is kept by. */
-const DESCRIPTOR = 'underlay'
 /** IPv6 needs 1280 in every pod (RFC 8200, 5). */
 export const MIN_POD_MTU_BYTES = 1280
 
@@ -166,7 +164,7 @@ function list(links: Link[], addresses: Address[]): string {
  * receives is an earlier polderd's where that was kept and is bound to the same: what peers sent meanwhile is in it.
  */
 export function openUnderlaySockets({ address }: Underlay, port: number, fdStore: FdStore): UnderlaySockets {
-  const bytes = Uint8Array.from(ipaddr.parse(address).toByteArray())
+  const bytes = underlayBytes({ address })
   const opened: number[] = []
   try {
     const kept = fdStore.claim(DESCRIPTOR, (fd) => isUnderlay(fd, bytes, port))
@@ -176,13 +174,30 @@ export function openUnderlaySockets({ address }: Underlay, port: number, fdStore
       fdStore.remove(DESCRIPTOR)
       fdStore.put(DESCRIPTOR, opened[0]!)
     }
-    for (let i = 0; i < MAX_SENDERS; i++) opened.push(openUnderlay(bytes, 0, 0))
+    opened.push(...openSenders({ address }))
   } catch (error) {
     fdStore.remove(DESCRIPTOR)
     for (const fd of opened) closeFd(fd)
     throw (error as NicError).code === 'EADDRINUSE' ? portTaken(address, port) : error
   }
   return { underlayFd: opened[0]!, senderFds: opened.slice(1) }
+}
+
+/** Sockets to send to peers from. */
+export function openSenders(underlay: Pick<Underlay, 'address'>): number[] {
+  const bytes = underlayBytes(underlay)
+  const opened: number[] = []
+  try {
+    while (opened.length < MAX_SENDERS) opened.push(openUnderlay(bytes, 0, 0))
+  } catch (error) {
+    for (const fd of opened) closeFd(fd)
+    throw error
+  }
+  return opened
+}
+
+export function underlayBytes({ address }: Pick<Underlay, 'address'>): Uint8Array {
+  return Uint8Array.from(ipaddr.parse(address).toByteArray())
 }
 
 /** A kernel VXLAN device that is up owns its port on every address of the namespace; it shows in no list of processes. */

@@ -75,6 +75,10 @@ export class DataPlane implements PodPorts {
   #hostFd = -1
   #surroundings!: Surroundings
   #holds = 0
+  /** Of the first worker: resolves once it works. */
+  #begun: Promise<void> | undefined
+  #adopted: (() => void) | undefined
+  #adoptedTimer: NodeJS.Timeout | undefined
 
   /** The worker is loaded meanwhile; nothing is carried before start(). */
   constructor({ poisonFolder, flows, log }: DataPlaneOptions) {
@@ -93,21 +97,53 @@ export class DataPlane implements PodPorts {
    * Resolves once the worker has what it works by. It is held: packets flow after release(), when every pod is known, so
    * that none that waited is refused. The descriptors belong to the data plane from then on.
    */
-  async start({ hostFd, underlayFd, senderFds, surroundings }: DataPlaneStart): Promise<void> {
+  async start(start: DataPlaneStart): Promise<void> {
+    if (this.#begun === undefined) {
+      this.#take(start)
+      Atomics.store(this.#control, HOLD, ++this.#holds)
+      return this.#begin()
+    }
+    await this.#begun
+    const before = this.#ownFds()
+    this.#take(start)
+    await this.#publish()
+    for (const fd of before.filter((fd) => !this.#ownFds().includes(fd))) closeFd(fd)
+  }
+
+  /** Packets flow at once, in place of release(): by what an earlier polderd worked by. start() follows, and adds to it. */
+  resume(start: DataPlaneStart, pods: { fd: number; addresses: string[] }[]): void {
+    this.#take(start)
+    for (const [i, pod] of pods.entries()) this.#pods.set(PORT_FIRST_POD + i, pod)
+    this.#flowMemory = prepareFlowFile(this.#flows)
+    // Who calls start() is told of a failure.
+    this.#begin().catch(() => {})
+  }
+
+  #take({ hostFd, underlayFd, senderFds, surroundings }: DataPlaneStart): void {
     this.#hostFd = hostFd
     this.#sockets = { underlayFd, senderFds }
     this.#surroundings = surroundings
-    Atomics.store(this.#control, HOLD, ++this.#holds)
+  }
+
+  #begin(): Promise<void> {
     const { generation } = this.#nextState()
     // Later deaths are made good; a worker that cannot even start would die for ever.
-    await this.#crew
+    this.#begun = this.#crew
       .begin(() => this.#acknowledged(generation))
       .catch((error: Error) => {
         throw cannotStart(error)
       })
+    return this.#begun
+  }
+
+  /** Those of the node itself. */
+  #ownFds(): number[] {
+    return [this.#hostFd, this.#sockets.underlayFd, ...this.#sockets.senderFds]
   }
 
   async addPod(fd: number, addresses: string[]): Promise<number> {
+    const resumed = this.#portOf(fd)
+    if (resumed !== undefined) return this.#replacePod(resumed, { fd, addresses })
     let port = PORT_FIRST_POD
     while (this.#pods.has(port)) port++
     if (port >= MAX_PORTS) {
@@ -121,6 +157,40 @@ export class DataPlane implements PodPorts {
       this.#pods.delete(port)
       throw error
     }
+  }
+
+  #portOf(fd: number): number | undefined {
+    for (const [port, pod] of this.#pods) if (pod.fd === fd) return port
+    return undefined
+  }
+
+  async #replacePod(port: number, pod: { fd: number; addresses: string[] }): Promise<number> {
+    const before = this.#pods.get(port)!.addresses
+    this.#pods.set(port, pod)
+    if (before.join() !== pod.addresses.join()) await this.#publish()
+    return port
+  }
+
+  /** Closes what an earlier polderd left and nobody wants, be it in use since resume(). */
+  discard(fd: number): void {
+    const port = this.#portOf(fd)
+    if (port !== undefined) void this.removePod(port)
+    // The node's own are closed when start() brings others.
+    else if (!this.#ownFds().includes(fd)) closeFd(fd)
+  }
+
+  /** Calls `told` with what the data path works by: now, and `delayMs` after a change. */
+  onAdopted(
+    delayMs: number,
+    told: (surroundings: Surroundings, pods: { fd: number; addresses: string[] }[]) => void,
+  ): void {
+    this.#adopted = () => {
+      this.#adoptedTimer ??= setTimeout(() => {
+        this.#adoptedTimer = undefined
+        told(this.#surroundings, [...this.#pods.values()])
+      }, delayMs).unref()
+    }
+    this.#adopted()
   }
 
   async removePod(port: number): Promise<void> {
@@ -138,6 +208,7 @@ export class DataPlane implements PodPorts {
 
   /** Packets flow. */
   release(): void {
+    if (Atomics.load(this.#control, HOLD) === 0) return
     this.#flowMemory = prepareFlowFile(this.#flows)
     Atomics.store(this.#control, HOLD, 0)
     Atomics.notify(this.#control, HOLD)
@@ -196,10 +267,10 @@ export class DataPlane implements PodPorts {
 
   /** Ends the workers and closes every descriptor. Devices are persistent: they stay, and so do the pods' addresses. */
   async stop(): Promise<void> {
+    clearTimeout(this.#adoptedTimer)
     await this.#crew.stop()
-    const { underlayFd, senderFds } = this.#sockets
     const pods = [...this.#pods.values()].map(({ fd }) => fd)
-    for (const fd of [this.#hostFd, underlayFd, ...senderFds, ...pods, this.#eventFd]) closeFd(fd)
+    for (const fd of [...this.#ownFds(), ...pods, this.#eventFd]) closeFd(fd)
   }
 
   /**
@@ -212,6 +283,7 @@ export class DataPlane implements PodPorts {
       const state = this.#nextState()
       this.#crew.post(state)
       this.#publishing = this.#acknowledged(state.generation)
+      this.#adopted?.()
       return this.#publishing
     })
     return this.#nextPublish

@@ -22,11 +22,16 @@ export interface Holder {
   close(): void
 }
 
+/** The names of those that every node has. */
+export const HOST_DESCRIPTOR = 'host'
+export const UNDERLAY_DESCRIPTOR = 'underlay'
+
 const LOOK_INTERVAL_MS = 250
 
 export class FdStore {
   readonly #holder: Holder | undefined
   readonly #log: Logger
+  readonly #close: (fd: number) => void
   /** What an earlier polderd left, until it is claimed. */
   readonly #found: Map<string, number>
   /** What is in use here, and held there too. */
@@ -36,11 +41,15 @@ export class FdStore {
   /** A successor may be using the holder now. */
   #isLent = false
 
-  /** `found`: descriptors that are open in this process, and that the holder has under the same names. */
-  constructor(holder: Holder | undefined, found: Map<string, number>, log: Logger) {
+  /**
+   * `found`: descriptors that are open in this process, and that the holder has under the same names. `close` closes one
+   * that is of no use, and may be in use all the same (resume.ts).
+   */
+  constructor(holder: Holder | undefined, found: Map<string, number>, log: Logger, close = closeFd) {
     this.#holder = holder
     this.#found = found
     this.#log = log
+    this.#close = close
     if (holder !== undefined) this.#timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS).unref()
   }
 
@@ -54,9 +63,14 @@ export class FdStore {
       return fd
     }
     this.#log.warn({ name }, 'a descriptor that was kept is not what its name says: it is closed')
-    closeFd(fd)
+    this.#close(fd)
     this.#try(name, (holder) => holder.remove(name))
     return undefined
+  }
+
+  /** One that was left and nobody has claimed yet. It may be used, and must be claimed later all the same. */
+  peek(name: string): number | undefined {
+    return this.#found.get(name)
   }
 
   /** To be held from now on. Must be removed before it is closed. */
@@ -70,11 +84,19 @@ export class FdStore {
     this.#try(name, (holder) => holder.remove(name))
   }
 
+  /** Removes what is in use, if it is, and closes it. */
+  discard(name: string): void {
+    const fd = this.#held.get(name)
+    if (fd === undefined) return
+    this.remove(name)
+    this.#close(fd)
+  }
+
   /** What nobody has claimed belongs to pods that are gone. */
   closeLeftovers(): void {
     for (const [name, fd] of this.#found) {
       this.#log.info({ name }, 'a descriptor was kept for something that is gone: it is closed')
-      closeFd(fd)
+      this.#close(fd)
       this.#try(name, (holder) => holder.remove(name))
     }
     this.#found.clear()

@@ -18,10 +18,12 @@ export interface FdStoreOptions {
   passed: Map<string, number>
   /** Where a running polderd that is taken over has lent its descriptors. */
   lentAt: string | undefined
+  /** See FdStore. */
+  close: (fd: number) => void
   log: Logger
 }
 
-export function openFdStore({ config, systemd, passed, lentAt, log }: FdStoreOptions): FdStore {
+export function openFdStore({ config, systemd, passed, lentAt, close, log }: FdStoreOptions): FdStore {
   const { socket, keeper } = config
   const path = keeperPath(socket)
   const found = new Map(passed)
@@ -32,11 +34,11 @@ export function openFdStore({ config, systemd, passed, lentAt, log }: FdStoreOpt
     const held = opened?.list() ?? new Map<string, number>()
     for (const [name, fd] of found) if (!held.has(name)) opened?.put(name, fd)
     for (const [name, fd] of held) found.set(name, fd)
-    return new FdStore(opened, found, log)
+    return new FdStore(opened, found, log, close)
   }
   const holder = systemd?.holder()
   takeFrom(path, found, holder)
-  return new FdStore(holder, found, log)
+  return new FdStore(holder, found, log, close)
 }
 
 /**

@@ -4,22 +4,20 @@
  * restart changes nothing; what others took away is put back by the same function (daemon/host/upkeep.ts).
  */
 import { PolderError } from '../errors.ts'
-import type { FdStore } from '../handover/fd-store.ts'
+import { HOST_DESCRIPTOR as DESCRIPTOR, type FdStore } from '../handover/fd-store.ts'
 import type { Link, LinkSettings } from '../netlink/link.ts'
 import type { Netlink } from '../netlink/netlink.ts'
 import { RTPROT_POLDER } from '../netlink/route.ts'
 import { isTun, type NicError, openTun } from '../nic/nic.ts'
+import { HOST_DEVICE } from './device-name.ts'
 import type { Mended } from './mended.ts'
 import { readSysctl, showSysctl, writeSysctl } from './sysctl.ts'
 
-export const HOST_DEVICE = 'polder0'
 /** A TUN queues 500 packets by default: five milliseconds of pause would lose small datagrams above 100,000 a second. */
 export const TUN_QUEUE_PACKETS = 5000
 /** One super-packet in one UDP send: with its envelopes it must stay under 65,507 bytes. */
 export const TUN_GSO_BYTES = 62_000
 
-/** The name that its descriptor is kept by. */
-const DESCRIPTOR = 'host'
 const DISABLE_IPV6 = `net/ipv6/conf/${HOST_DEVICE}/disable_ipv6`
 
 export interface HostDeviceSpec {

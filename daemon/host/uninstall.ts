@@ -11,9 +11,10 @@ import { FIXED_FOLDERS } from '../cluster/folder/layout.ts'
 import { conflistFiles, removeConflist } from '../cni/conflist.ts'
 import type { Config } from '../config/config.ts'
 import { endKeeper } from '../handover/open.ts'
+import { resumePath } from '../handover/resume.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import { RTPROT_POLDER } from '../netlink/route.ts'
-import { HOST_DEVICE } from './host-device.ts'
+import { HOST_DEVICE } from './device-name.ts'
 import { removeTable, TABLE } from './nftables.ts'
 import { refuseWhileRunning } from './running.ts'
 
@@ -31,7 +32,7 @@ export async function uninstall(config: Config, purge: boolean): Promise<string[
   if (endKeeper(config.socket)) said.push('ended the keeper of descriptors')
   if (await removeTable()) said.push(`removed nftables table ${TABLE}`)
   said.push(...removeNetwork())
-  rmSync(config.socket, { force: true })
+  for (const path of [config.socket, resumePath(config.socket)]) rmSync(path, { force: true })
   said.push(...(purge ? purgeFolders(config) : keptFolders(config)))
   said.push('kept forwarding (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding) and accept_ra as they are')
   return said

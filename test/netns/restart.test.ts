@@ -3,8 +3,10 @@
  *
  *   a ─ node1 (restarts) ══ VXLAN ══ node2 ─ b
  */
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { keeperPath } from '../../daemon/handover/keeper.ts'
+import { resumePath } from '../../daemon/handover/resume.ts'
 import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
 import { type Netns, until } from '../support/netns.ts'
 import { receiveNumbered, sendNumbered } from '../support/paced-udp.ts'
@@ -98,11 +100,35 @@ test('the keeper is started anew where it was killed, and without it the devices
   await b.netns.run('ping', '-c', '1', '-W', '5', a.v4)
 })
 
+const RESUMED = 'packets flow again, as they did before'
+
+test('packets flow before polderd is loaded where all is as it was, and at no other time', async () => {
+  const path = resumePath(node1.socket)
+  await until(() => existsSync(path) && readFileSync(path, 'utf8').includes(a.v4))
+  const remembered = readFileSync(path)
+  await node1.kill()
+  await node1.start()
+  expect(node1.log.indexOf(RESUMED)).toBeLessThan(node1.log.indexOf('polderd starts'))
+  expect(node1.log).toContain(RESUMED)
+  await b.netns.run('ping', '-c', '1', '-W', '5', a.v4)
+  await node1.kill()
+  // Used up by a start that failed, say.
+  rmSync(path)
+  await node1.start()
+  expect(node1.log).not.toContain(RESUMED)
+  await node1.kill()
+  writeFileSync(path, remembered)
+  await node1.start('--copy-dscp')
+  expect(node1.log).not.toContain(RESUMED)
+  await b.netns.run('ping', '-c', '1', '-W', '5', a.v4)
+})
+
 test('a pod that went while no polderd ran is let go', async () => {
   const path = keeperPath(node1.socket)
   await node1.kill()
   await a.netns[Symbol.asyncDispose]()
   await node1.start()
+  expect(node1.log).toContain(RESUMED)
   expect(node1.log).toContain('a descriptor was kept for something that is gone')
   expect(await node1.get('/v1/attachments')).toEqual([])
   expect(keeperPid(path)).toBeDefined()

@@ -7,7 +7,7 @@
  * err for a firewall that is cleverer, and never changes anything.
  */
 import type { Finding } from '../../api/types.ts'
-import { HOST_DEVICE } from '../host-device.ts'
+import { HOST_DEVICE } from '../device-name.ts'
 import { type Check, error } from './check.ts'
 import type { Chain, Rule, Ruleset } from './ruleset.ts'
 
