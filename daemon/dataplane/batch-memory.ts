@@ -8,6 +8,7 @@
  * goes back to 0: what a worker dies of while sending is lost, but nothing is sent twice.
  */
 import * as d from '../nic/descriptors.ts'
+import { QUARANTINE_ORIGINS } from './quarantine.ts'
 
 /** As many as one batch may have: 64 messages of the underlay, and 64 packets of a TUN. */
 export const SLOTS = 128
@@ -28,6 +29,8 @@ export const AT_BYTES = 2
 export const TRIES = 3
 /** Transmit descriptors of packets that are done but not sent. */
 export const FILLED = 4
+/** Where the packet at hand came from (quarantine.ts). */
+export const ORIGIN = 5
 const PROGRESS_WORDS = 8
 
 export interface BatchMemory {
@@ -35,6 +38,8 @@ export interface BatchMemory {
   readonly rx: Int32Array
   readonly tx: Int32Array
   readonly progress: Int32Array
+  /** By origin: not 0 where everything from there is dropped. */
+  readonly quarantine: Uint8Array
 }
 
 export function createBatchMemory(): BatchMemory {
@@ -44,6 +49,7 @@ export function createBatchMemory(): BatchMemory {
     rx: words(SLOTS * d.RX_WORDS),
     tx: words(TX_DESCRIPTORS * d.TX_WORDS),
     progress: words(PROGRESS_WORDS),
+    quarantine: new Uint8Array(new SharedArrayBuffer(QUARANTINE_ORIGINS)),
   }
 }
 

@@ -16,6 +16,7 @@ import {
   DROP_DEVICE_REFUSED,
   DROP_MALFORMED_VXLAN,
   DROP_PEER_UNREACHABLE,
+  DROP_POISON,
   DROP_SOCKET_FULL,
   DROP_UNDERLAY_TOO_BIG,
 } from '../../packet/path/drop-reason.ts'
@@ -32,6 +33,7 @@ import * as descriptors from '../nic/descriptors.ts'
 import * as batchMemory from './batch-memory.ts'
 import { PeerMemory } from './peer-memory.ts'
 import * as protocol from './protocol.ts'
+import { originOfPeer } from './quarantine.ts'
 
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
 const {
@@ -63,7 +65,8 @@ const {
   TX_TOS,
   TX_WORDS,
 } = descriptors
-const { AT_BYTES, AT_DESCRIPTOR, FILLED, RECEIVED, SCRATCH_END, SCRATCH_START, TRIES, TX_DESCRIPTORS } = batchMemory
+const { AT_BYTES, AT_DESCRIPTOR, FILLED, ORIGIN, RECEIVED, SCRATCH_END, SCRATCH_START, TRIES, TX_DESCRIPTORS } =
+  batchMemory
 const { COUNT_ANSWERS, COUNT_BYTES, COUNT_DROPS, COUNT_PACKETS, COUNTER_SLOTS, FROM_HOST, FROM_PEER, FROM_POD } =
   protocol
 const { ANSWER, DROP, HOST, TO_PEER, TO_POD, indexOf, kindOf, toPeer, toPod } = verdicts
@@ -96,6 +99,7 @@ export class Batch {
   readonly #rx: Int32Array
   readonly #tx: Int32Array
   readonly #progress: Int32Array
+  readonly #quarantine: Uint8Array
   readonly #packet: Packet
   /** What the path makes itself. */
   readonly #made: Packet
@@ -115,6 +119,7 @@ export class Batch {
     this.#rx = memory.rx
     this.#tx = memory.tx
     this.#progress = memory.progress
+    this.#quarantine = memory.quarantine
     this.#packet = new Packet(memory.arena)
     this.#made = new Packet(memory.arena)
     this.#filled = memory.progress[FILLED]!
@@ -160,15 +165,16 @@ export class Batch {
     const flags = rx[at + RX_FLAGS]!
     const checksum = rx[at + RX_CSUM]!
     const length = rx[at + RX_LENGTH]!
-    this.#enter(port === PORT_HOST ? FROM_HOST : FROM_POD, length)
-    packet.set(rx[at + RX_OFFSET]!, length)
-    packet.checksum = flags & 0xff
-    packet.gsoType = flags >>> 8
-    packet.gsoSizeBytes = rx[at + RX_GSO_SIZE]!
-    packet.checksumStart = checksum & 0xffff
-    packet.checksumOffset = checksum >>> 16
-    if (port === PORT_HOST) this.#carryOut(fromHost(packet, this.#tables), HOST)
-    else this.#carryOut(fromPod(packet, port, this.#tables), toPod(port))
+    if (this.#enter(port === PORT_HOST ? FROM_HOST : FROM_POD, length, port)) {
+      packet.set(rx[at + RX_OFFSET]!, length)
+      packet.checksum = flags & 0xff
+      packet.gsoType = flags >>> 8
+      packet.gsoSizeBytes = rx[at + RX_GSO_SIZE]!
+      packet.checksumStart = checksum & 0xffff
+      packet.checksumOffset = checksum >>> 16
+      if (port === PORT_HOST) this.#carryOut(fromHost(packet, this.#tables), HOST)
+      else this.#carryOut(fromPod(packet, port, this.#tables), toPod(port))
+    }
     this.#leave(length)
   }
 
@@ -180,24 +186,34 @@ export class Batch {
     const a = at + RX_SRC_ADDR
     const outerTos = rx[at + RX_TOS]!
     const peer = this.#tables.peers.lookup(rx[a]!, rx[a + 1]!, rx[a + 2]!, rx[a + 3]!)
+    const origin = originOfPeer(peer)
     const start = rx[at + RX_OFFSET]!
     // An empty datagram holds no packet, but somebody sent it.
     if (rx[at + RX_LENGTH] === 0) this.#counters[COUNT_DROPS + DROP_MALFORMED_VXLAN]!++
     while (progress[AT_BYTES]! < rx[at + RX_LENGTH]!) {
       const length = batchMemory.bytesAtHand(this.#memory)
-      this.#enter(FROM_PEER, length)
-      packet.set(start + progress[AT_BYTES]!, length)
-      packet.outerTos = outerTos
-      this.#carryOut(fromPeer(packet, peer, this.#tables), toPeer(peer))
+      if (this.#enter(FROM_PEER, length, origin)) {
+        packet.set(start + progress[AT_BYTES]!, length)
+        packet.outerTos = outerTos
+        this.#carryOut(fromPeer(packet, peer, this.#tables), toPeer(peer))
+      }
       this.#leave(length)
     }
   }
 
-  /** From here on the packet is at hand: what kills the worker now was this one. It is counted at its first try. */
-  #enter(entrance: number, length: number): void {
-    if (++this.#progress[TRIES]! > 1) return
-    this.#counters[COUNT_PACKETS + entrance]!++
-    this.#counters[COUNT_BYTES + entrance]! += length
+  /**
+   * From here on the packet is at hand: what kills the worker now was this one. It is counted at its first try. False where
+   * nothing is taken from its origin now.
+   */
+  #enter(entrance: number, length: number, origin: number): boolean {
+    this.#progress[ORIGIN] = origin
+    if (++this.#progress[TRIES]! === 1) {
+      this.#counters[COUNT_PACKETS + entrance]!++
+      this.#counters[COUNT_BYTES + entrance]! += length
+    }
+    if (this.#quarantine[origin] === 0) return true
+    this.#counters[COUNT_DROPS + DROP_POISON]!++
+    return false
   }
 
   /** The packet is done: all that became of it waits in transmit descriptors, or is sent. */

@@ -12,9 +12,10 @@ import type { Logger } from 'pino'
 import { DROP_POISON } from '../../packet/path/drop-reason.ts'
 import { PORT_HOST, PORT_UNDERLAY, RX_PORT, RX_WORDS } from '../nic/descriptors.ts'
 import { signalEvent } from '../nic/nic.ts'
-import { AT_BYTES, AT_DESCRIPTOR, skipPacketAtHand, TRIES } from './batch-memory.ts'
+import { AT_BYTES, AT_DESCRIPTOR, ORIGIN, skipPacketAtHand, TRIES } from './batch-memory.ts'
 import { keepPacketAtHand } from './poison.ts'
 import { BREATH, COUNT_DROPS, ON_DUTY, STOP, THREAD, type WorkerStart, type WorkerState } from './protocol.ts'
+import { QUARANTINE_MS, Quarantine } from './quarantine.ts'
 import { Watch } from './watch.ts'
 
 const SHORTEST_DELAY_MS = 10
@@ -35,6 +36,7 @@ export class Crew {
   readonly #options: CrewOptions
   readonly #log: Logger
   readonly #watch: Watch
+  readonly #quarantine: Quarantine
   readonly #endAll = (): void => {
     const { control, eventFd } = this.#options.start
     Atomics.store(control, STOP, 1)
@@ -55,6 +57,7 @@ export class Crew {
   constructor(options: CrewOptions) {
     this.#options = options
     this.#log = options.log
+    this.#quarantine = new Quarantine(options.start.memory.quarantine)
     this.#watch = new Watch(options.start.control, options.start.memory.progress, () => {
       this.#log.error('the data-path worker hangs: it is ended')
       void this.#onDuty?.terminate()
@@ -152,6 +155,11 @@ export class Crew {
       this.#log.error({ err: error, from }, 'a packet that killed the data-path worker twice is skipped; not kept')
     }
     counters[COUNT_DROPS + DROP_POISON]!++
+    if (this.#quarantine.killed(memory.progress[ORIGIN]!, performance.now())) {
+      const message =
+        'packets from there kill the data-path worker again and again: all from there are dropped for a while'
+      this.#log.error({ from, forMs: QUARANTINE_MS }, message)
+    }
     skipPacketAtHand(memory)
   }
 

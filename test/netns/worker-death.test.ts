@@ -117,6 +117,22 @@ it('a packet that kills once arrives at the second try, once', async () => {
   expect(deaths() - before).toBe(1)
 })
 
+it('a pod whose packets kill again and again is dropped for a while, and the others go on', async () => {
+  const c = await node.addPod('c')
+  const quarantined = (): number => node.log.split('kill the data-path worker again and again').length - 1
+  await until(async () => {
+    await c.netns.run('bash', '-c', `printf poison-throw > /dev/udp/${b.v4}/9`)
+    return quarantined() === 1
+  }, 30_000)
+  const [before, poison] = [deaths(), await dropped('poison')]
+  await c.netns.run('bash', '-c', `for i in {1..100}; do printf poison-throw > /dev/udp/${b.v4}/9; done`)
+  await a.netns.run('ping', '-c3', '-i0.2', '-W5', b.v4)
+  expect(await dropped('poison')).toBeGreaterThanOrEqual(poison + 100)
+  expect(deaths() - before).toBeLessThan(3)
+  await until(async () => (await c.netns.attempt('ping', '-c1', '-W1', b.v4)).code === 0, 60_000)
+  await node.removePod(c)
+}, 120_000)
+
 it(`a transfer goes on while the worker dies ${KILLS} times`, async () => {
   const before = deaths()
   const done = transfer(b.netns, b.v4, a.netns, TRANSFER_BYTES)
