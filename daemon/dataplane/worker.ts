@@ -39,6 +39,7 @@ import {
   type WorkerStart,
   type WorkerState,
 } from './protocol.ts'
+import { Rehearsal } from './rehearsal.ts'
 
 /** Long enough to cost nothing when idle; everything that matters rings the event. */
 const IDLE_MS = 10_000
@@ -51,6 +52,10 @@ const IDLE_WITH_FLOWS_MS = 1_000
 const NO_FLOWS_YET = openFlowMemory(flowsInMemory(1))
 
 function standBy(control: Int32Array): void {
+  const rehearsal = new Rehearsal()
+  while (Atomics.load(control, ON_DUTY) !== threadId && Atomics.load(control, STOP) === 0 && !rehearsal.isOver) {
+    rehearsal.step()
+  }
   for (;;) {
     const onDuty = Atomics.load(control, ON_DUTY)
     if (onDuty === threadId || Atomics.load(control, STOP) !== 0) return
@@ -65,6 +70,8 @@ function breathe(start: WorkerStart, first: WorkerState): void {
   let breath = Atomics.load(control, BREATH) | 1
   Atomics.store(control, BREATH, breath)
   let held = Atomics.load(control, HOLD) !== 0
+  // The first one of a polderd waits here for its pods, and has not rehearsed yet.
+  let rehearsal = held ? new Rehearsal() : undefined
   let flows = held ? NO_FLOWS_YET : openFlowMemory(openFlowFile(start.flowFile))
   let state = first
   const batch = new Batch(openTables(state.tables, flows), counters, memory, (count) => dataplaneSend(plane, count))
@@ -79,14 +86,17 @@ function breathe(start: WorkerStart, first: WorkerState): void {
     Atomics.store(control, BREATH, breath)
     const hold = Atomics.load(control, HOLD)
     const idleMs = flows.flows.size === 0 ? IDLE_MS : IDLE_WITH_FLOWS_MS
-    const received = hold === 0 ? dataplaneReceive(plane, idleMs) : rest(control, hold)
+    const received = hold === 0 ? dataplaneReceive(plane, idleMs) : rest(control, hold, rehearsal)
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
     if (Atomics.load(control, WATCH_SLEEPS) === 1) wakeWatch(control)
     batch.begin(received)
     const newer = Atomics.load(control, GENERATION) === state.generation ? undefined : newestState()
     const released = held && hold === 0
-    if (released) flows = openFlowMemory(openFlowFile(start.flowFile))
+    if (released) {
+      flows = openFlowMemory(openFlowFile(start.flowFile))
+      rehearsal = undefined
+    }
     if (newer !== undefined || released) {
       state = newer ?? state
       adopt(plane, batch, state, flows, ports, control)
@@ -103,9 +113,10 @@ function wakeWatch(control: Int32Array): void {
 }
 
 /** Held: packets wait in the devices' queues and in the socket. */
-function rest(control: Int32Array, hold: number): number {
+function rest(control: Int32Array, hold: number, rehearsal: Rehearsal | undefined): number {
   if (Atomics.exchange(control, HELD, hold) !== hold) Atomics.notify(control, HELD)
-  Atomics.wait(control, HOLD, hold, REST_MS)
+  if (rehearsal?.isOver === false) rehearsal.step()
+  else Atomics.wait(control, HOLD, hold, REST_MS)
   return 0
 }
 
