@@ -5,7 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Api, createApi } from './api/server.ts'
-import type { NodeInfo } from './api/types.ts'
+import type { Counters, NodeInfo } from './api/types.ts'
 import { NodeAttachments } from './attachments/attachments.ts'
 import { FolderStore } from './cluster/folder/folder-store.ts'
 import { createCni } from './cni/cni.ts'
@@ -28,7 +28,7 @@ import { type Called, prepareDataPlane, type Resumed, rememberForResume, type Se
 import type { Systemd } from './handover/systemd.ts'
 import { helloOf } from './handover/takeover.ts'
 import { Host, type HostOptions } from './host/host.ts'
-import { openHostDevice } from './host/host-device.ts'
+import { HOST_DEVICE, openHostDevice } from './host/host-device.ts'
 import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
 import { Netlink } from './netlink/netlink.ts'
@@ -98,7 +98,7 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
     store,
     attachments,
     info: (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways }),
-    counters: () => dataPlane.counters(),
+    counters: () => ({ ...dataPlane.counters(), queues: queuesOf(dataPlane, attachments) }),
     flows: () => dataPlane.flows(),
     findings: () => host.findings(),
     runtimeFor: (pod) => runner?.runtimeFor(pod),
@@ -279,6 +279,16 @@ function startHost(
   const directRoutes = (): DirectRoute[] => peers.directRoutes
   const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
   return Host.start({ config, own, underlay, store, offloads, fdStore, directRoutes, replaceHost, ...changes, log })
+}
+
+/** What the kernel could not keep for the data path. */
+function queuesOf(dataPlane: DataPlane, attachments: NodeAttachments): Counters['queues'] {
+  using netlink = new Netlink()
+  return [
+    { name: 'pods', full: attachments.queueDrops() },
+    { name: 'polder0', full: netlink.link(HOST_DEVICE)?.statistics.txDropped ?? 0 },
+    { name: 'underlay', full: dataPlane.underlayDrops() },
+  ]
 }
 
 /** Loaded only where it is wanted: gRPC alone takes 40 MB and half a second. */

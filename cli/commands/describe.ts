@@ -97,11 +97,12 @@ async function nodeFields(node: Node, daemons: Daemons): Promise<Field[]> {
   ]
 }
 
-function counterFields({ entrances, drops, answers, flows }: Counters): Field[] {
+function counterFields({ entrances, drops, answers, flows, queues }: Counters): Field[] {
   return [
     ['Packets In', entrances.map((each): Field => [each.name, `${each.packets} packets, ${each.bytes} bytes`])],
     ['Answered by ICMP', String(answers)],
     ['Flows', flowField(flows)],
+    ['Queues Full', queues.map((each): Field => [each.name, `${each.full} packets lost`])],
     ['Packets Dropped', drops.map((each): Field => [each.reason, `${each.packets} (${each.text})`])],
   ]
 }

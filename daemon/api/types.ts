@@ -56,6 +56,8 @@ export interface Counters {
   /** ICMP errors that told a sender why. */
   answers: number
   flows: FlowTotals
+  /** Packets that the kernel threw away because polderd did not fetch them in time. */
+  queues: { name: 'pods' | 'polder0' | 'underlay'; full: number }[]
 }
 
 export interface FlowsAnswer {

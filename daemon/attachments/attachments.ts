@@ -18,6 +18,7 @@ import type { PodPorts } from '../dataplane/pod-ports.ts'
 import { PolderError } from '../errors.ts'
 import type { FdStore } from '../handover/fd-store.ts'
 import { gatewayOf, type Ipam } from '../ipam/ipam.ts'
+import { Netlink } from '../netlink/netlink.ts'
 import { closeFd, isTun } from '../nic/nic.ts'
 import type { Attachment, Attachments, AttachRequest, ExpectedAttachment } from './attachment.ts'
 import { adoptDevice, createDevice, type DeviceSpec, deleteDevice, inspectDevice } from './device.ts'
@@ -121,6 +122,16 @@ export class NodeAttachments implements Attachments {
 
   list(): Attachment[] {
     return Array.from(this.#live.values(), (live) => live.attachment)
+  }
+
+  /** Packets of pods that found their device's queue full, since the devices of those that are there were made. */
+  queueDrops(): number {
+    let drops = 0
+    for (const { attachment, netnsFd } of this.#live.values()) {
+      using netlink = new Netlink(netnsFd)
+      drops += netlink.link(attachment.ifName)?.statistics.txDropped ?? 0
+    }
+    return drops
   }
 
   /** Lets go of the namespaces; every attachment stays as it is, for the next polderd. */

@@ -11,7 +11,7 @@ import { buildTables, type NetworkState } from '../../packet/tables/tables.ts'
 import type { Counters } from '../api/types.ts'
 import { PolderError } from '../errors.ts'
 import { MAX_PORTS, PORT_FIRST_POD, PORT_HOST, PORT_UNDERLAY } from '../nic/descriptors.ts'
-import { closeFd, openEvent, signalEvent } from '../nic/nic.ts'
+import { closeFd, openEvent, signalEvent, socketDrops } from '../nic/nic.ts'
 import { createBatchMemory } from './batch-memory.ts'
 import { Crew } from './crew.ts'
 import { type FlowFileOptions, monotonicMs, prepareFlowFile } from './flow-file.ts'
@@ -244,7 +244,7 @@ export class DataPlane implements PodPorts {
     await this.#publish()
   }
 
-  counters(): Counters {
+  counters(): Omit<Counters, 'queues'> {
     const value = (slot: number): number => this.#counters[slot]!
     return {
       entrances: ENTRANCES.map((name, i) => ({
@@ -258,6 +258,11 @@ export class DataPlane implements PodPorts {
       answers: value(COUNT_ANSWERS),
       flows: this.#flowMemory === undefined ? NO_FLOWS : flowTotals(this.#flowMemory),
     }
+  }
+
+  /** Datagrams of peers that found the underlay socket's buffer full. */
+  underlayDrops(): number {
+    return socketDrops(this.#sockets.underlayFd)
   }
 
   /** Every flow that the node knows, read while the data path goes on. */

@@ -24,6 +24,7 @@ interface Addon {
   receiveMessage(fd: number, into: Uint8Array): number
   openUnderlay(address: Uint8Array, port: number, receives: number): number
   probeOffloads(tunFd: number): number
+  socketDrops(fd: number): number
   openEvent(): number
   signalEvent(fd: number): void
   closeFd(fd: number): void
@@ -87,6 +88,8 @@ export const OFFLOAD_UDP_GRO = 2
 export const OFFLOAD_TUN_USO = 4
 /** Asks the kernel; `tunFd` is a TUN opened here, and keeps its settings. */
 export const probeOffloads = addon.probeOffloads
+/** Datagrams that a socket's buffer had no room for, since it was opened. */
+export const socketDrops = addon.socketDrops
 export const openEvent = addon.openEvent
 export const signalEvent = addon.signalEvent
 export const closeFd = addon.closeFd

@@ -54,6 +54,7 @@ export async function startApiNode(scratch: string, name = 'node1', runner = tru
     drops: [],
     answers: 0,
     flows: { flows: 0, capacity: 0, opened: 0, expired: 0, evicted: 0, refused: 0 },
+    queues: [],
   }
   const flows: FlowRecord[] = []
   const findings: Finding[] = []

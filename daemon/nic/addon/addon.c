@@ -84,6 +84,7 @@ NAPI_MODULE_INIT() {
       {"receiveMessage", receive_message},
       {"openUnderlay", open_underlay},
       {"probeOffloads", probe_offloads},
+      {"socketDrops", socket_drops},
       {"openEvent", open_event},
       {"signalEvent", signal_event},
       {"closeFd", close_fd},

@@ -25,6 +25,7 @@ FUNCTION(send_message);
 FUNCTION(receive_message);
 FUNCTION(open_underlay);
 FUNCTION(probe_offloads);
+FUNCTION(socket_drops);
 FUNCTION(open_event);
 FUNCTION(signal_event);
 FUNCTION(close_fd);

@@ -13,6 +13,7 @@
 #include <linux/filter.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <linux/udp.h>
 #include <net/if.h>
 #include <sched.h>
@@ -202,6 +203,18 @@ napi_value probe_offloads(napi_env env, napi_callback_info info) {
   unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6;
   if (ioctl(tun, TUNSETOFFLOAD, offloads) == 0) found |= 4;
   return int_result(env, found);
+}
+
+/* socketDrops(fd) -> datagrams that the socket's buffer had no room for, modulo 2^32 */
+napi_value socket_drops(napi_env env, napi_callback_info info) {
+  napi_value argv[1], result;
+  int32_t fd;
+  if (!arguments(env, info, 1, argv) || !int_argument(env, argv[0], &fd)) return NULL;
+  uint32_t memory[SK_MEMINFO_VARS];
+  socklen_t length = sizeof memory;
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) != 0) return throw_errno(env, errno, "ask a socket for its drops");
+  napi_create_uint32(env, memory[SK_MEMINFO_DROPS], &result);
+  return result;
 }
 
 /* openEvent() -> fd: what main rings to wake the worker out of its wait */
