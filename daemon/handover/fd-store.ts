@@ -26,7 +26,7 @@ export interface Holder {
 export const HOST_DESCRIPTOR = 'host'
 export const UNDERLAY_DESCRIPTOR = 'underlay'
 
-const LOOK_INTERVAL_MS = 250
+const LOOK_INTERVAL_MS = 1000
 
 export class FdStore {
   readonly #holder: Holder | undefined

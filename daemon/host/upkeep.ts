@@ -1,6 +1,6 @@
 /**
  * Nothing that others may remove stays removed. Each duty is one idempotent function that brings a part of the host to
- * what it should be and answers what it had to change; all are called at start and then four times a second, which costs
+ * what it should be and answers what it had to change; all are called at start and then twice a second, which costs
  * some hundred microseconds: a look through netlink, no subprocess. Every change is logged and counted.
  *
  * A duty that fails says so once for each reason, and is tried again: the others go on.
@@ -8,7 +8,7 @@
 import type { Logger } from 'pino'
 import type { Mended } from './mended.ts'
 
-const INTERVAL_MS = 250
+const INTERVAL_MS = 500
 
 /** Brings to what it should be; answers what it changed. */
 export type Duty = () => Mended[] | Promise<Mended[]>
