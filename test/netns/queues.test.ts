@@ -11,7 +11,7 @@ import { type Netns, until } from '../support/netns.ts'
 
 const FLOOD = `const socket = require('node:dgram').createSocket('udp4')
   let left = Number(process.argv[2])
-  const burst = () => { for (let i = 0; i < 64 && left > 0; i++) { left--; socket.send('x', 9, process.argv[1]) }
+  const burst = () => { for (let i = 0; i < 64 && left > 0; i++) { left--; socket.send('x'.repeat(1000), 9, process.argv[1]) }
     left > 0 ? setImmediate(burst) : socket.close() }
   burst()`
 
@@ -42,7 +42,7 @@ it('counts what pods, the host and peers sent while nobody fetched it, beyond wh
   try {
     await flood(a.netns, b.v4, 6000)
     await flood(one.netns, b.v4, 6000)
-    await flood(b.netns, a.v4, 60_000)
+    await flood(b.netns, a.v4, 40_000)
   } finally {
     process.kill(one.pid, 'SIGCONT')
   }

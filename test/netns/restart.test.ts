@@ -112,8 +112,8 @@ test('packets flow before polderd is loaded where all is as it was, and at no ot
   expect(node1.log).toContain(RESUMED)
   await b.netns.run('ping', '-c', '1', '-W', '5', a.v4)
   await node1.kill()
-  // Used up by a start that failed, say.
-  rmSync(path)
+  // Used up by a start that failed, say. (It may not have been written again yet.)
+  rmSync(path, { force: true })
   await node1.start()
   expect(node1.log).not.toContain(RESUMED)
   await node1.kill()
