@@ -58,6 +58,14 @@ export class Packet extends FlowKey {
   isFlowKey = false
   /** What the fragments of one datagram share; of fragments only. */
   fragmentId = 0
+  /** Whether it leaves with other addresses or ports: those of `leaves`. */
+  isTranslated = false
+  readonly leaves = new FlowKey()
+  /** The identity of the service endpoint that its flow begins with, 0 for none. */
+  endpoint = 0
+  /** Of an ICMP error about a translated flow: what the packet it quotes is to say, and where that one's ports are. */
+  readonly quoted = new FlowKey()
+  quotedL4 = 0
   /** Where not 0, the packet leaves in IPv4 fragments of at most so many bytes (fragment.ts). */
   fragmentBytes = 0
 

@@ -11,11 +11,12 @@ import * as icmp from '../formats/icmp.ts'
 import * as icmpv6 from '../formats/icmpv6.ts'
 import * as ipv4 from '../formats/ipv4.ts'
 import * as ipv6 from '../formats/ipv6.ts'
-import { PROTOCOL_ICMP, PROTOCOL_ICMPV6 } from '../formats/protocols.ts'
+import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP } from '../formats/protocols.ts'
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import { type Answer, DROP_REASONS } from './drop-reason.ts'
 import { mtuBytes } from './mtu.ts'
+import { reset } from './reset.ts'
 import { route } from './route.ts'
 
 /** As much of the packet as fits is quoted: 576 bytes in all (RFC 1812, 4.3.2.3), over IPv6 1280 (RFC 4443, 2.4 c). */
@@ -32,6 +33,7 @@ const CODES4: Record<Answer, readonly [type: number, code: number]> = {
   'no-route': [icmp.TYPE_DESTINATION_UNREACHABLE, icmp.CODE_NET_UNREACHABLE],
   'host-unreachable': [icmp.TYPE_DESTINATION_UNREACHABLE, icmp.CODE_HOST_UNREACHABLE],
   'too-big': [icmp.TYPE_DESTINATION_UNREACHABLE, icmp.CODE_FRAGMENTATION_NEEDED],
+  refused: [icmp.TYPE_DESTINATION_UNREACHABLE, icmp.CODE_PORT_UNREACHABLE],
 }
 
 const CODES6: Record<Answer, readonly [type: number, code: number]> = {
@@ -39,6 +41,7 @@ const CODES6: Record<Answer, readonly [type: number, code: number]> = {
   'no-route': [icmpv6.TYPE_DESTINATION_UNREACHABLE, icmpv6.CODE_NO_ROUTE],
   'host-unreachable': [icmpv6.TYPE_DESTINATION_UNREACHABLE, icmpv6.CODE_ADDRESS_UNREACHABLE],
   'too-big': [icmpv6.TYPE_PACKET_TOO_BIG, 0],
+  refused: [icmpv6.TYPE_DESTINATION_UNREACHABLE, icmpv6.CODE_PORT_UNREACHABLE],
 }
 
 /** Whether a packet that was dropped for `reason` is answered at all. */
@@ -54,6 +57,10 @@ export function isAnswered(packet: Packet, reason: number, tables: Tables): bool
  */
 export function answer(packet: Packet, reason: number, tables: Tables, out: Packet, toHost: boolean): void {
   const kind = DROP_REASONS[reason]!.answer!
+  if (kind === 'refused' && packet.protocol === PROTOCOL_TCP && packet.l4 !== 0) {
+    reset(packet, out)
+    return
+  }
   if (packet.family === 4) answer4(packet, kind, tables, (toHost ? tables.nat4 : tables.gateway4)!, out)
   else answer6(packet, kind, tables, (toHost ? tables.nat6 : tables.gateway6)!, out)
   out.family = packet.family

@@ -31,9 +31,16 @@ export const DROP_BAD_OFFLOAD = 23
 export const DROP_CONGESTION = 24
 export const DROP_POISON = 25
 export const DROP_FLOW_TABLE_FULL = 26
+export const DROP_NO_ENDPOINT = 27
+export const DROP_NO_LOCAL_ENDPOINT = 28
+export const DROP_NO_SUCH_SERVICE = 29
+export const DROP_NO_SUCH_SERVICE_PORT = 30
+export const DROP_ENDPOINT_GONE = 31
+export const DROP_SOURCE_NOT_ALLOWED = 32
+export const DROP_NO_FREE_PORT = 33
 
-/** What the sender is told of it, by ICMP (answer.ts). */
-export type Answer = 'time-exceeded' | 'no-route' | 'host-unreachable' | 'too-big'
+/** What the sender is told of it, by ICMP, or `refused` by a reset where it speaks TCP (answer.ts). */
+export type Answer = 'time-exceeded' | 'no-route' | 'host-unreachable' | 'too-big' | 'refused'
 
 export interface DropReason {
   readonly name: string
@@ -74,4 +81,11 @@ export const DROP_REASONS: readonly DropReason[] = [
   reason('congestion', 'the underlay marked congestion on a packet whose sender cannot be told (RFC 6040)'),
   reason('poison', 'the data-path worker died of it twice: it is kept in a file'),
   reason('flow-table-full', 'the flow table, full of flows that are assured, has no room for a new one'),
+  answered('no-endpoint', 'refused', 'the service has no endpoint that is ready'),
+  reason('no-local-endpoint', 'the service has no ready endpoint on this node, and its traffic policy is Local'),
+  reason('no-such-service', 'the address is in the service range, but no service has it'),
+  answered('no-such-service-port', 'refused', 'the service has no such port'),
+  answered('endpoint-gone', 'refused', 'the endpoint that the connection was with is gone'),
+  reason('source-not-allowed', 'the source is in none of the loadBalancerSourceRanges of the service'),
+  reason('no-free-port', 'no source port is left by which the answers could be told from those of other connections'),
 ]

@@ -40,23 +40,23 @@ export function quotedTuple(packet: Packet, key: FlowKey): boolean {
   const v4 = packet.family === 4
   if (!(v4 ? icmp : icmpv6).isError(view, l4)) return false
   const quoted = l4 + icmp.HEADER_LEN
-  return v4 ? quoted4(view, quoted, packet.end, key) : quoted6(view, quoted, packet.end, key)
+  return v4 ? quoted4(view, quoted, packet, key) : quoted6(view, quoted, packet, key)
 }
 
-function quoted4(view: DataView, at: number, end: number, key: FlowKey): boolean {
-  if (end - at < ipv4.HEADER_LEN || view.getUint8(at) >>> 4 !== 4) return false
+function quoted4(view: DataView, at: number, packet: Packet, key: FlowKey): boolean {
+  if (packet.end - at < ipv4.HEADER_LEN || view.getUint8(at) >>> 4 !== 4) return false
   const l4 = at + ipv4.headerLength(view, at)
   if (l4 - at < ipv4.HEADER_LEN || ipv4.fragmentOffset(view, at) !== 0) return false
   key.src0 = key.src1 = key.dst0 = key.dst1 = 0
   key.src2 = key.dst2 = 0xffff
   key.src3 = ipv4.dstAddr(view, at)
   key.dst3 = ipv4.srcAddr(view, at)
-  return quotedPorts(view, l4, end, ipv4.protocol(view, at), key)
+  return quotedPorts(packet, l4, ipv4.protocol(view, at), key)
 }
 
-function quoted6(view: DataView, at: number, end: number, key: FlowKey): boolean {
-  if (end - at < ipv6.HEADER_LEN || view.getUint8(at) >>> 4 !== 6) return false
-  if (!ipv6.walk(view, at, end, upper) || upper.fragmentOffset !== 0) return false
+function quoted6(view: DataView, at: number, packet: Packet, key: FlowKey): boolean {
+  if (packet.end - at < ipv6.HEADER_LEN || view.getUint8(at) >>> 4 !== 6) return false
+  if (!ipv6.walk(view, at, packet.end, upper) || upper.fragmentOffset !== 0) return false
   key.src0 = ipv6.dstAddrWord(view, at, 0)
   key.src1 = ipv6.dstAddrWord(view, at, 1)
   key.src2 = ipv6.dstAddrWord(view, at, 2)
@@ -65,10 +65,12 @@ function quoted6(view: DataView, at: number, end: number, key: FlowKey): boolean
   key.dst1 = ipv6.srcAddrWord(view, at, 1)
   key.dst2 = ipv6.srcAddrWord(view, at, 2)
   key.dst3 = ipv6.srcAddrWord(view, at, 3)
-  return quotedPorts(view, upper.offset, end, upper.protocol, key)
+  return quotedPorts(packet, upper.offset, upper.protocol, key)
 }
 
-function quotedPorts(view: DataView, l4: number, end: number, protocol: number, key: FlowKey): boolean {
+function quotedPorts(packet: Packet, l4: number, protocol: number, key: FlowKey): boolean {
+  const { view, end } = packet
+  packet.quotedL4 = l4
   key.protocol = protocol
   key.ports = 0
   if (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP || protocol === PROTOCOL_SCTP) {

@@ -21,6 +21,7 @@ import { indexOf, kindOf, TO_PEER, TO_POD, toPeer, type Verdict, WORLD } from '.
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
 const {
   ASSURED,
+  ENDPOINT,
   ORIGIN,
   ORIGIN_ADDRESS,
   ORIGIN_HOST,
@@ -34,8 +35,10 @@ const {
   STATE_PICKED_UP,
   STATE_RESET,
   STATUS,
+  TRANSLATED,
+  TUPLE_WORDS,
 } = layout
-const { NO_FLOW } = flowTable
+const { NO_FLOW, readTuple } = flowTable
 const { followSctp } = sctpFlow
 const { beginsAnew, beginsNothing, followTcp } = tcpFlow
 const { PROTOCOL_SCTP, PROTOCOL_TCP } = protocols
@@ -69,9 +72,45 @@ export function findFlow(packet: Packet, tables: Tables): FlowRef {
   const { flows } = tables
   if (!packet.isFlowKey) return packet.l4 === 0 ? flowOfFragment(packet, tables) : flowQuoted(packet, tables)
   const ref = flows.find(packet)
-  if (packet.protocol !== PROTOCOL_TCP) return ref
+  if (packet.protocol !== PROTOCOL_TCP) return ref !== NO_FLOW && isAbandoned(ref, tables) ? NO_FLOW : ref
   if (ref === NO_FLOW) return beginsNothing(packet) ? UNTRACKED : NO_FLOW
   return beginsAnew(flows.words[flows.at(ref) + STATUS]!, packet) ? NO_FLOW : ref
+}
+
+/** A conversation without connections whose endpoint is gone goes to another one. */
+function isAbandoned(ref: FlowRef, { flows, services }: Tables): boolean {
+  if ((ref & 1) === 1 || !flows.isStale(ref)) return false
+  const endpoint = flows.words[flows.at(ref) + ENDPOINT]!
+  return endpoint !== 0 && !services.isThere(endpoint)
+}
+
+/** A packet of a translated flow leaves as the flow's other side knows it: from where that one answers, and to whom. */
+export function aim(packet: Packet, found: FlowRef, tables: Tables): void {
+  if (found < 0) return
+  const ref = found & ~RELATED
+  const { flows } = tables
+  const at = flows.at(ref)
+  if ((flows.words[at + STATUS]! & TRANSLATED) === 0) return
+  const side = at + (ref & 1) * TUPLE_WORDS
+  const otherSide = at + (1 - (ref & 1)) * TUPLE_WORDS
+  readTuple(flows.words, otherSide, other)
+  mirror(other, packet.leaves)
+  packet.isTranslated = true
+  if (!isRelated(found)) return
+  readTuple(flows.words, otherSide, packet.quoted)
+  // An error may come from a router on the way: that one keeps its address.
+  if (!isSource(flows.words, side, packet)) keepSource(packet)
+}
+
+function isSource(words: Int32Array, tuple: number, { src0, src1, src2, src3 }: Packet): boolean {
+  return words[tuple + 3] === src3 && words[tuple + 2] === src2 && words[tuple + 1] === src1 && words[tuple] === src0
+}
+
+function keepSource({ leaves, src0, src1, src2, src3 }: Packet): void {
+  leaves.src0 = src0
+  leaves.src1 = src1
+  leaves.src2 = src2
+  leaves.src3 = src3
 }
 
 /**
@@ -104,10 +143,11 @@ export function keepFlow(packet: Packet, found: FlowRef, origin: Verdict, verdic
     // The remains of an earlier conversation (beginsAnew).
     const gone = flows.find(packet)
     if (gone !== NO_FLOW) flows.close(gone)
-    mirror(packet, other)
+    mirror(packet.isTranslated ? packet.leaves : packet, other)
     ref = flows.open(packet, other)
     if (ref === NO_FLOW) return DROP_FLOW_TABLE_FULL
     noteOrigin(flows, ref, origin, tables)
+    if (packet.isTranslated) noteTranslation(flows, ref, packet)
   }
   flows.decide(ref, origin, verdict)
   follow(packet, ref, flows)
@@ -148,6 +188,12 @@ function noteOrigin(flows: FlowTable, ref: FlowRef, origin: Verdict, tables: Tab
     words[at + ORIGIN] = ORIGIN_PEER
     for (let i = 0; i < 4; i++) words[at + ORIGIN_ADDRESS + i] = tables.peers.addressWord(indexOf(origin), i)
   } else words[at + ORIGIN] = kindOf(origin) === TO_POD ? ORIGIN_POD : ORIGIN_HOST
+}
+
+function noteTranslation(flows: FlowTable, ref: FlowRef, { endpoint }: Packet): void {
+  const at = flows.at(ref)
+  flows.words[at + STATUS]! |= TRANSLATED
+  flows.words[at + ENDPOINT] = endpoint
 }
 
 /** What the packet says about how far its flow is, and how long it is remembered for that. */

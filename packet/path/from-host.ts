@@ -12,11 +12,12 @@ import { contradictsOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
+import { serve } from './service.ts'
 import * as verdicts from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
 const { DIRECT, DROP, drop, HOST, kindOf, TO_HOST } = verdicts
-const { UNDECIDED, decidedBefore, findFlow, keepFlow } = flows
+const { UNDECIDED, aim, decidedBefore, findFlow, keepFlow } = flows
 type Verdict = verdicts.Verdict
 
 export function fromHost(packet: Packet, tables: Tables): Verdict {
@@ -25,16 +26,21 @@ export function fromHost(packet: Packet, tables: Tables): Verdict {
   if (contradictsOffload(packet)) return drop(DROP_BAD_OFFLOAD)
 
   const flow = findFlow(packet, tables)
+  aim(packet, flow, tables)
   const before = decidedBefore(flow, HOST, tables)
 
   const refused = before === UNDECIDED ? guardHost(packet, tables) : 0
   if (refused !== 0) return drop(refused)
 
+  const unserved = before === UNDECIDED ? serve(packet, flow, HOST, tables) : 0
+  if (unserved !== 0) return drop(unserved)
+
   if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
 
   const verdict = before === UNDECIDED ? route(packet, tables) : before
   if (kindOf(verdict) === DROP) return verdict
-  if (kindOf(verdict) === TO_HOST || kindOf(verdict) === DIRECT) return drop(DROP_NO_ROUTE)
+  const own = kindOf(verdict) === TO_HOST && !packet.isTranslated
+  if (own || kindOf(verdict) === DIRECT) return drop(DROP_NO_ROUTE)
 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)

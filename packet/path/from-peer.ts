@@ -24,11 +24,12 @@ import { recoverOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
 import { route } from './route.ts'
+import { serve } from './service.ts'
 import * as verdicts from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
-const { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_POD, toPeer, WORLD } = verdicts
-const { UNDECIDED, decidedBefore, findFlow, keepFlow, answersHost } = flows
+const { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_PEER, TO_POD, toPeer, WORLD } = verdicts
+const { UNDECIDED, aim, decidedBefore, findFlow, keepFlow, answersHost } = flows
 type Verdict = verdicts.Verdict
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
@@ -46,17 +47,22 @@ export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict 
   if (tables.peers.isForeign(peer)) recoverOffload(packet, tables.mtuBytes)
 
   const flow = findFlow(packet, tables)
+  aim(packet, flow, tables)
   const before = decidedBefore(flow, toPeer(peer), tables)
 
   const refused = before === UNDECIDED ? guardPeer(packet, peer, tables) : 0
   if (refused !== 0) return drop(refused)
+
+  const unserved = before === UNDECIDED ? serve(packet, flow, toPeer(peer), tables) : 0
+  if (unserved !== 0) return drop(unserved)
 
   if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
 
   const verdict = before === UNDECIDED ? route(packet, tables) : before
   if (kindOf(verdict) === DROP) return verdict
   const back = verdict === WORLD && answersHost(flow, tables)
-  if (kindOf(verdict) !== TO_POD && verdict !== HOST && !back) return drop(DROP_NO_TRANSIT)
+  const onward = packet.isTranslated && kindOf(verdict) === TO_PEER
+  if (kindOf(verdict) !== TO_POD && verdict !== HOST && !back && !onward) return drop(DROP_NO_TRANSIT)
 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)

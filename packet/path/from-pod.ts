@@ -12,11 +12,12 @@ import { contradictsOffload } from './offload.ts'
 import { parse } from './parse.ts'
 import { rewrite } from './rewrite.ts'
 import { route } from './route.ts'
+import { serve } from './service.ts'
 import * as verdicts from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
 const { DROP, drop, kindOf, toPod } = verdicts
-const { UNDECIDED, decidedBefore, findFlow, keepFlow, wayBack } = flows
+const { UNDECIDED, aim, decidedBefore, findFlow, keepFlow, wayBack } = flows
 type Verdict = verdicts.Verdict
 
 /** `port` is the data plane's port of the pod that sent it. Decides, and rewrites what is to be delivered. */
@@ -26,10 +27,14 @@ export function fromPod(packet: Packet, port: number, tables: Tables): Verdict {
   if (contradictsOffload(packet)) return drop(DROP_BAD_OFFLOAD)
 
   const flow = findFlow(packet, tables)
+  aim(packet, flow, tables)
   const before = decidedBefore(flow, toPod(port), tables)
 
   const refused = before === UNDECIDED ? guardPod(packet, port, tables) : 0
   if (refused !== 0) return drop(refused)
+
+  const unserved = before === UNDECIDED ? serve(packet, flow, toPod(port), tables) : 0
+  if (unserved !== 0) return drop(unserved)
 
   if (packet.ttl <= 1) return drop(DROP_TTL_EXPIRED)
 

@@ -78,6 +78,8 @@ function parseIpv6(packet: Packet): number {
 function parseTransport(packet: Packet, protocol: number, at: number, fragmentOffset: number): number {
   const { view, end } = packet
   packet.protocol = protocol
+  packet.isTranslated = false
+  packet.endpoint = 0
   packet.l4 = packet.ports = 0
   packet.payload = at
   packet.isFlowKey = fragmentOffset === 0

@@ -8,6 +8,7 @@ import * as ipv6 from '../formats/ipv6.ts'
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import { inheritEcn, outerTosOf } from './ecn.ts'
+import { translate } from './translate.ts'
 import * as verdicts from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
@@ -20,6 +21,7 @@ const ENVELOPE_BYTES = 22
 export const ENCAPSULATION_BYTES = ENVELOPE_BYTES
 
 export function rewrite(packet: Packet, verdict: Verdict, tables: Tables): void {
+  if (packet.isTranslated) translate(packet)
   if (packet.family === 4) ipv4.decrementTtl(packet.view, packet.at)
   else ipv6.decrementHopLimit(packet.view, packet.at)
   if (kindOf(verdict) === TO_PEER) encapsulate(packet, indexOf(verdict), tables)

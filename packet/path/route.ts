@@ -7,7 +7,7 @@ import { DROP_NO_ROUTE } from './drop-reason.ts'
 import { drop, toPod, type Verdict } from './verdict.ts'
 
 export function route(packet: Packet, tables: Tables): Verdict {
-  const { dst0, dst1, dst2, dst3 } = packet
+  const { dst0, dst1, dst2, dst3 } = packet.isTranslated ? packet.leaves : packet
   const port = tables.pods.lookup(dst0, dst1, dst2, dst3)
   if (port !== -1) return toPod(port)
   const found = tables.routes.lookup(dst0, dst1, dst2, dst3)

@@ -93,6 +93,7 @@ export const FIELDS: readonly (readonly [number, number, number])[] = [
   [16, ACKNOWLEDGED, 2],
   [17, ALLOWED, 2],
   [18, COUNTERS, 8],
+  [19, 46, 1],
 ]
 
 // STATUS, low four bits: where the conversation stands.
@@ -119,6 +120,11 @@ export const SCALE_SHIFT = 8
 /** One bit a direction, original first: something of it was seen; it has acknowledged something. */
 export const KNOWN_SENT = 0x10000
 export const KNOWN_ACKNOWLEDGED = 0x40000
+
+/** The reply tuple is not the mirror of the original one. */
+export const TRANSLATED = 0x100000
+/** An endpoint's identity, 0 for none (services.ts). */
+export const ENDPOINT = 46
 
 // ORIGIN: where the first packet entered. Replies go back there.
 export const ORIGIN_POD = 1

@@ -86,6 +86,7 @@ export class FlowTable {
   #usable: number
   /** Where there was none, when it is asked for again. */
   #growsAfter = 0
+  #chance: number
   #now = 0
   #sweptMs = 0
 
@@ -100,6 +101,7 @@ export class FlowTable {
     this.#buckets = HEADER_WORDS
     this.#entries = HEADER_WORDS + buckets
     this.#perSource = Math.max(1, this.capacity >> 1)
+    this.#chance = this.words[H_SEED]! | 1
     this.#decided = new Int32Array(this.capacity * 2 * DECIDED_WORDS)
     this.#usable = this.words[H_HIGH_WATER]!
     for (let entry = 0; entry < this.#usable; entry++) {
@@ -160,6 +162,21 @@ export class FlowTable {
   /** Other tables: everything is decided anew. */
   forgetDecisions(): void {
     this.#generation++
+  }
+
+  /** Whether the tables have changed since something was decided for this direction. */
+  isStale(ref: FlowRef): boolean {
+    return this.#decided[ref * DECIDED_WORDS] !== this.#generation
+  }
+
+  /** A whole number below `count`, by chance (xorshift32). */
+  random(count: number): number {
+    let x = this.#chance
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    this.#chance = x
+    return Math.floor(((x >>> 0) * count) / 2 ** 32)
   }
 
   /** Opens the flow whose first packet has the tuple `original`, which none has yet; NO_FLOW: there is no room. */

@@ -3,17 +3,20 @@
  * builds the buffers, the worker wraps them; neither copies.
  */
 import { type AddressWords, parseAddress } from '../address.ts'
+import { AffinityTable } from './affinity.ts'
 import { flowsInMemory } from './flow-recovery.ts'
 import type { FlowTable } from './flows.ts'
 import { FragmentTable } from './fragments.ts'
 import { macWords, type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
 import { type PodEntry, PodTable } from './pods.ts'
 import { type RouteBuffers, type RouteEntry, RouteTable } from './routes.ts'
+import { type ServiceBuffers, type ServicePort, ServiceTable } from './services.ts'
 
 export interface NetworkState {
   readonly pods: readonly PodEntry[]
   readonly peers: readonly PeerEntry[]
   readonly routes: readonly RouteEntry[]
+  readonly services?: readonly ServicePort[]
   readonly vtep: Vtep
   /** Largest IP packet a pod of this node, or its host TUN, takes, in bytes. */
   readonly mtuBytes: number
@@ -32,6 +35,7 @@ export interface TableBuffers {
   readonly pods: SharedArrayBuffer
   readonly routes: RouteBuffers
   readonly peers: PeerBuffers
+  readonly services: ServiceBuffers
   readonly vni: number
   readonly mtuBytes: number
   readonly gateway4: AddressWords | undefined
@@ -44,17 +48,19 @@ export interface TableBuffers {
   readonly copyDscp: boolean
 }
 
-export type Tables = Omit<TableBuffers, 'pods' | 'routes' | 'peers'> & {
+export type Tables = Omit<TableBuffers, 'pods' | 'routes' | 'peers' | 'services'> & {
   readonly pods: PodTable
   readonly routes: RouteTable
   readonly peers: PeerTable
-  /** The two that the path itself writes; they outlive a change of the others. */
+  readonly services: ServiceTable
+  /** Those that the path itself writes; they outlive a change of the others. */
   readonly flows: FlowTable
   readonly fragments: FragmentTable
+  readonly affinity: AffinityTable
 }
 
 /** What the path remembers of the packets that passed. */
-export type FlowMemory = Pick<Tables, 'flows' | 'fragments'>
+export type FlowMemory = Pick<Tables, 'flows' | 'fragments' | 'affinity'>
 
 const FLOWS_ALONE = 4096
 
@@ -63,6 +69,7 @@ export function buildTables(state: NetworkState): TableBuffers {
     pods: PodTable.build(state.pods),
     routes: RouteTable.build(state.routes),
     peers: PeerTable.build(state.peers, state.vtep),
+    services: ServiceTable.build(state.services ?? []),
     vni: state.vtep.vni,
     mtuBytes: state.mtuBytes,
     gateway4: wordsOf(state.gateways, 4),
@@ -80,7 +87,7 @@ function wordsOf(addresses: readonly string[], family: 4 | 6): AddressWords | un
 }
 
 export function openFlowMemory(flows: FlowTable): FlowMemory {
-  return { flows, fragments: new FragmentTable() }
+  return { flows, fragments: new FragmentTable(), affinity: new AffinityTable() }
 }
 
 /** Without a flow memory of the caller's, with a small one of its own. */
@@ -92,5 +99,6 @@ export function openTables(buffers: TableBuffers, memory = openFlowMemory(flowsI
     pods: new PodTable(buffers.pods),
     routes: new RouteTable(buffers.routes),
     peers: new PeerTable(buffers.peers),
+    services: new ServiceTable(buffers.services),
   }
 }

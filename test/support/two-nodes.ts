@@ -5,11 +5,12 @@
  *   pod 4  10.244.1.6  fd00:10:244:1::6 ┼ node1 192.0.2.1 ═══ VXLAN ═══ node2 192.0.2.2   10.244.2.0/24, fd00:10:244:2::/64
  */
 import { surroundingsOf, vtepMac } from '../../daemon/control/surroundings.ts'
-import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
+import { DROP_NO_SUCH_SERVICE, DROP_REASONS } from '../../packet/path/drop-reason.ts'
 import {
   ANSWER,
   DIRECT,
   DROP,
+  drop,
   HOST,
   indexOf,
   kindOf,
@@ -17,17 +18,23 @@ import {
   TO_POD,
   type Verdict,
 } from '../../packet/path/verdict.ts'
-import { buildTables, openTables, type Tables } from '../../packet/tables/tables.ts'
+import type { ServicePort } from '../../packet/tables/services.ts'
+import { buildTables, openTables, type TableBuffers, type Tables } from '../../packet/tables/tables.ts'
 
 export const POD_A = 3
 export const POD_B = 4
 export const MTU_BYTES = 1450
+const SERVICE_CIDRS = ['10.96.0.0/16', 'fd00:10:96::/112']
 const POD_CIDRS = ['10.244.1.0/24', 'fd00:10:244:1::/64']
 /** Node 1's MAC on the overlay, as a 48-bit number. */
 export const OWN_MAC = Number.parseInt(vtepMac(POD_CIDRS).replaceAll(':', ''), 16)
 
 /** `foreign`: node 2 is a kernel VXLAN device. */
 export function twoNodes({ foreign = false } = {}): Tables {
+  return openTables(twoNodesBuffers([], foreign))
+}
+
+export function twoNodesBuffers(services: ServicePort[], foreign = false): TableBuffers {
   const { surroundings } = surroundingsOf(
     {
       name: 'node1',
@@ -63,7 +70,11 @@ export function twoNodes({ foreign = false } = {}): Tables {
     { port: POD_A, addresses: ['10.244.1.5', 'fd00:10:244:1::5'] },
     { port: POD_B, addresses: ['10.244.1.6', 'fd00:10:244:1::6'] },
   ]
-  return openTables(buildTables({ ...surroundings, pods }))
+  const routes = [
+    ...surroundings.routes,
+    ...SERVICE_CIDRS.map((prefix) => ({ prefix, verdict: drop(DROP_NO_SUCH_SERVICE) })),
+  ]
+  return buildTables({ ...surroundings, routes, pods, services })
 }
 
 /** `pod 4`, `peer 0`, `host`, `world`, or the drop reason's name. */
