@@ -1,14 +1,16 @@
 /** What `get` shows of each kind: column headings, and the cells of one object. `wide` adds to the right. */
 import type { Attachment } from '../daemon/attachments/attachment.ts'
 import { type Namespace, type Node, nodeOf, type Pod } from '../daemon/cluster/objects.ts'
+import { type EndpointSlice, refusalOf, SERVICE_NAME_LABEL, type Service } from '../daemon/cluster/service-objects.ts'
 import type { Problem } from '../daemon/cluster/store.ts'
 import { formatAge } from './age.ts'
+import { endpointsText } from './describe-service.ts'
 import { podAddresses, summarizePod } from './pod-status.ts'
 
 /** An attachment with the node that has it, which the record itself does not say. */
 export type NodeAttachment = Attachment & { kind: 'Attachment'; node: string }
 export type NodeProblem = Problem & { kind: 'Problem' }
-export type Row = Pod | Node | Namespace | NodeAttachment | NodeProblem
+export type Row = Pod | Node | Namespace | Service | EndpointSlice | NodeAttachment | NodeProblem
 
 export interface View {
   wide: boolean
@@ -32,6 +34,19 @@ export function headings(kind: Row['kind'], view: View): string[] {
       return ['NAME', 'STATUS', 'AGE', 'VERSION', ...(view.wide ? ['POD-CIDRS', 'UNDERLAY', 'MTU'] : []), ...labels]
     case 'Namespace':
       return ['NAME', 'STATUS', 'AGE', ...labels]
+    case 'Service':
+      return [
+        ...(view.namespaces ? ['NAMESPACE'] : []),
+        ...['NAME', 'TYPE', 'CLUSTER-IP', 'PORT(S)', 'STATUS', 'AGE'],
+        ...(view.wide ? ['SELECTOR'] : []),
+        ...labels,
+      ]
+    case 'EndpointSlice':
+      return [
+        ...(view.namespaces ? ['NAMESPACE'] : []),
+        ...['NAME', 'SERVICE', 'ADDRESSTYPE', 'PORTS', 'ENDPOINTS', 'AGE'],
+        ...labels,
+      ]
     case 'Attachment':
       return ['CONTAINER', 'INTERFACE', 'ADDRESSES', 'POD', 'NODE', 'AGE', ...(view.wide ? ['NETWORK', 'NETNS'] : [])]
     case 'Problem':
@@ -47,6 +62,10 @@ export function cells(row: Row, view: View): string[] {
       return [...nodeCells(row, view), ...labelCells(row, view)]
     case 'Namespace':
       return [row.metadata.name, row.status?.phase ?? 'Active', age(row, view), ...labelCells(row, view)]
+    case 'Service':
+      return [...serviceCells(row, view), ...labelCells(row, view)]
+    case 'EndpointSlice':
+      return [...sliceCells(row, view), ...labelCells(row, view)]
     case 'Attachment':
       return attachmentCells(row, view)
     case 'Problem':
@@ -74,6 +93,31 @@ function nodeCells(node: Node, view: View): string[] {
   ]
 }
 
+function serviceCells(service: Service, view: View): string[] {
+  const { metadata, spec, status } = service
+  const refused = refusalOf(service) !== undefined
+  const ports = spec.ports?.map(
+    ({ port, protocol, nodePort }) => `${port}${nodePort ? `:${nodePort}` : ''}/${protocol}`,
+  )
+  const selector = Object.entries(spec.selector ?? {}).map(([key, value]) => `${key}=${value}`)
+  return [
+    ...(view.namespaces ? [metadata.namespace ?? ''] : []),
+    ...[metadata.name, spec.type, orNone(status?.clusterIPs.join(',')), orNone(ports?.join(','))],
+    ...[refused ? 'Refused' : status === undefined ? 'Pending' : 'Accepted', age(service, view)],
+    ...(view.wide ? [orNone(selector.join(','))] : []),
+  ]
+}
+
+function sliceCells(slice: EndpointSlice, view: View): string[] {
+  const { metadata, addressType, ports } = slice
+  return [
+    ...(view.namespaces ? [metadata.namespace ?? ''] : []),
+    ...[metadata.name, orNone(metadata.labels?.[SERVICE_NAME_LABEL]), addressType],
+    ...[orNone(ports?.map(({ port, protocol }) => `${port}/${protocol}`).join(',')), endpointsText(slice)],
+    age(slice, view),
+  ]
+}
+
 /** A node that nobody reports about, such as one written by hand, is neither ready nor not. */
 export function nodeStatus(node: Node): string {
   const ready = node.status?.conditions.find((condition) => condition.type === 'Ready')
@@ -90,13 +134,13 @@ function attachmentCells(attachment: NodeAttachment, view: View): string[] {
   ]
 }
 
-function labelCells(object: Pod | Node | Namespace, view: View): string[] {
+function labelCells(object: Extract<Row, { metadata: object }>, view: View): string[] {
   if (!view.labels) return []
   const labels = Object.entries(object.metadata.labels ?? {}).map(([key, value]) => `${key}=${value}`)
   return [orNone(labels.join(','))]
 }
 
-function age(object: Pod | Node | Namespace, view: View): string {
+function age(object: Extract<Row, { metadata: object }>, view: View): string {
   return formatAge(object.metadata.creationTimestamp, view.nowMs)
 }
 

@@ -19,6 +19,8 @@ export const KIND_WORDS: KindWord[] = [
   { kind: 'Pod', singular: 'pod', plural: 'pods', short: ['po'], namespaced: true },
   { kind: 'Node', singular: 'node', plural: 'nodes', short: ['no'], namespaced: false },
   { kind: 'Namespace', singular: 'namespace', plural: 'namespaces', short: ['ns'], namespaced: false },
+  { kind: 'Service', singular: 'service', plural: 'services', short: ['svc'], namespaced: true },
+  { kind: 'EndpointSlice', singular: 'endpointslice', plural: 'endpointslices', short: [], namespaced: true },
   { kind: 'Attachment', singular: 'attachment', plural: 'attachments', short: ['att'], namespaced: false },
   { kind: 'Problem', singular: 'problem', plural: 'problems', short: [], namespaced: false },
 ]

@@ -15,6 +15,7 @@ import type { Config } from './config/config.ts'
 import { prepareFolder } from './config/folders.ts'
 import { NodeStatusPublisher } from './control/node-status.ts'
 import { Peers } from './control/peers.ts'
+import { Services } from './control/services.ts'
 import type { DirectRoute, OwnNode } from './control/surroundings.ts'
 import { chooseUnderlay, openUnderlaySockets, podMtusOf, type Underlay } from './control/underlay.ts'
 import type { DataPlane } from './dataplane/dataplane.ts'
@@ -29,7 +30,8 @@ import type { Systemd } from './handover/systemd.ts'
 import { helloOf } from './handover/takeover.ts'
 import { HOST_DEVICE } from './host/device-name.ts'
 import { Host, type HostOptions } from './host/host.ts'
-import { openHostDevice } from './host/host-device.ts'
+import { openHostDevice, rangesOf } from './host/host-device.ts'
+import type { NodePortSpec } from './host/nftables.ts'
 import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
 import { Netlink } from './netlink/netlink.ts'
@@ -138,8 +140,8 @@ interface Parts extends ClusterNode, DataPath {
   api: Api
 }
 
-async function stopAll({ nodeStatus, runner, api, spool, host, peers, ...parts }: Parts): Promise<void> {
-  for (const part of [nodeStatus, runner, api, spool, host, peers]) await part?.stop()
+async function stopAll({ nodeStatus, runner, api, spool, host, services, peers, ...parts }: Parts): Promise<void> {
+  for (const part of [nodeStatus, runner, api, spool, host, services, peers]) await part?.stop()
   await parts.attachments.close()
   parts.fdStore.close()
   await parts.dataPlane.stop()
@@ -191,10 +193,21 @@ function handOverOf(parts: Parts): { running: Running; handedOver: Promise<void>
 }
 
 /** Lets go of what the successor has, and stays for those who are still connected. */
-async function leave({ gate, api, host, peers, attachments, fdStore, dataPlane, store, runner }: Parts): Promise<void> {
+async function leave({
+  gate,
+  api,
+  host,
+  services,
+  peers,
+  attachments,
+  fdStore,
+  dataPlane,
+  store,
+  runner,
+}: Parts): Promise<void> {
   gate.leave()
   const disconnected = api.leave()
-  for (const part of [host, peers]) await part.stop()
+  for (const part of [host, services, peers]) await part.stop()
   await attachments.close()
   fdStore.close()
   await dataPlane.stop()
@@ -216,7 +229,8 @@ async function joinCluster(config: Config, log: Logger): Promise<ClusterNode> {
     ...podMtusOf(underlay.linkMtuBytes, underlay.family, config.encapsulation),
   }
   const ipam = new Ipam({ ranges: own.podCIDRs, now: steadyNow })
-  return { own, underlay, store, ipam, peers: new Peers({ own, overlay: config, store, log }) }
+  const peers = new Peers({ own, overlay: config, store, log })
+  return { own, underlay, store, ipam, peers, services: new Services({ own, store, log }) }
 }
 
 /** The wall clock as it was at the start, going on steadily: somebody may set the real one while polderd runs. */
@@ -230,23 +244,25 @@ interface ClusterNode {
   store: FolderStore
   ipam: Ipam
   peers: Peers
+  services: Services
 }
 
 /** Packets flow: between polder0 and the peers; pods join when they are attached. */
 async function startDataPath(
   config: Config,
-  { own, underlay, ipam, peers }: ClusterNode,
+  { own, underlay, ipam, peers, services }: ClusterNode,
   fdStore: FdStore,
   dataPlane: DataPlane,
 ): Promise<DataPath> {
   using netlink = new Netlink()
   const sockets = openUnderlaySockets(underlay, config.vxlanPort, fdStore)
   const gateways = ipam.ranges.map(gatewayOf)
-  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, podCIDRs: config.podCIDRs }, fdStore)
+  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, ranges: rangesOf(config) }, fdStore)
   const offloads = probeOffloads(hostFd)
   const { surroundings } = peers
-  await dataPlane.start({ hostFd, ...sockets, surroundings })
+  await dataPlane.start({ hostFd, ...sockets, surroundings, services: services.current })
   peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
+  services.follow((ports) => dataPlane.setServices(ports))
   return { dataPlane, offloads, fdStore }
 }
 
@@ -272,14 +288,17 @@ async function restorePods(
 
 function startHost(
   config: Config,
-  { own, underlay, store, peers }: ClusterNode,
+  { own, underlay, store, peers, services }: ClusterNode,
   { dataPlane, offloads, fdStore }: DataPath,
   changes: Pick<HostOptions, 'mtuChanged' | 'underlayMoved'>,
   log: Logger,
 ): Promise<Host> {
   const directRoutes = (): DirectRoute[] => peers.directRoutes
   const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
-  return Host.start({ config, own, underlay, store, offloads, fdStore, directRoutes, replaceHost, ...changes, log })
+  const { virtualAddresses } = services
+  const nodePorts = (): NodePortSpec => ({ nodePorts: services.nodePorts, virtualAddresses })
+  const given = { config, own, underlay, store, offloads, fdStore, log }
+  return Host.start({ ...given, ...changes, directRoutes, nodePorts, replaceHost })
 }
 
 /** What the kernel could not keep for the data path. */

@@ -2,10 +2,12 @@
 import { Command } from 'commander'
 import type { Counters } from '../../daemon/api/types.ts'
 import { type Node, nodeOf, type Pod } from '../../daemon/cluster/objects.ts'
+import type { Service } from '../../daemon/cluster/service-objects.ts'
 import { nodeStatus, type Row } from '../columns.ts'
 import { examples, namespaceOption } from '../command.ts'
 import { type Daemons, findDaemons } from '../daemons.ts'
 import { attachmentFields, conditionField, pairs, podFields } from '../describe-pod.ts'
+import { serviceFields, sliceFields } from '../describe-service.ts'
 import { type Field, formatFields } from '../fields.ts'
 import { parseTargets } from '../kinds.ts'
 import { getRow, listRows } from '../rows.ts'
@@ -13,7 +15,7 @@ import { getRow, listRows } from '../rows.ts'
 export function describeCommand(): Command {
   const command = new Command('describe')
     .description('show all there is to know about objects')
-    .argument('<kind>', 'pod, node, namespace, attachment; or KIND/NAME')
+    .argument('<kind>', 'pod, node, namespace, service, endpointslice, attachment; or KIND/NAME')
     .argument('[name...]', 'which; without a name, all of the kind')
   examples(namespaceOption(command), [
     ['polder describe pod testpod', 'why is it not running?'],
@@ -48,6 +50,10 @@ async function fieldsOf(row: Row, daemons: Daemons): Promise<Field[]> {
         ['Status', row.status?.phase ?? 'Active'],
         ['Pods', String((await daemons.first.client.list('Pod', row.metadata.name)).length)],
       ]
+    case 'Service':
+      return describeService(row, daemons)
+    case 'EndpointSlice':
+      return sliceFields(row)
     case 'Attachment':
       return [
         ...attachmentFields(row),
@@ -60,6 +66,11 @@ async function fieldsOf(row: Row, daemons: Daemons): Promise<Field[]> {
         ['Message', row.message],
       ]
   }
+}
+
+async function describeService(service: Service, { first: { client } }: Daemons): Promise<Field[]> {
+  const { namespace } = service.metadata
+  return serviceFields(service, await client.list('EndpointSlice', namespace), await client.list('Pod', namespace))
 }
 
 async function attachmentOf(pod: Pod, daemons: Daemons) {

@@ -79,11 +79,13 @@ function parseGoal(text: string): Goal {
 }
 
 function conditionsOf(object: ClusterObject | undefined): { type: string; status: string }[] {
-  return object?.status !== undefined && 'conditions' in object.status ? (object.status.conditions ?? []) : []
+  if (object === undefined || !('status' in object) || object.status === undefined) return []
+  return 'conditions' in object.status ? (object.status.conditions ?? []) : []
 }
 
 function phaseOf(object: ClusterObject | undefined): string | undefined {
-  return object?.status !== undefined && 'phase' in object.status ? object.status.phase : undefined
+  if (object === undefined || !('status' in object) || object.status === undefined) return undefined
+  return 'phase' in object.status ? object.status.phase : undefined
 }
 
 async function allOf(client: Client, kind: string, options: WaitOptions): Promise<ObjectWord[]> {

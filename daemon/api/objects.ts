@@ -2,7 +2,7 @@
  * Cluster objects over HTTP: read, write, delete. Reads answer from the store's local copy; writes are validated by
  * cluster/schema.ts before the store sees them. Status is never taken from a client.
  */
-import { type ClusterObject, type Kind, nodeOf, type ObjectKey } from '../cluster/objects.ts'
+import { type ClusterObject, type Kind, NAMESPACED, nodeOf, type ObjectKey } from '../cluster/objects.ts'
 import { parseManifests } from '../cluster/schema.ts'
 import { DNS_LABEL, DNS_LABEL_RULE, DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE } from '../config/dns-name.ts'
 import { PolderError } from '../errors.ts'
@@ -12,7 +12,6 @@ import { waitUntilGone } from './pod-removal.ts'
 import { type ApiRequest, queryCount, readBody } from './request.ts'
 import type { DeleteAnswer, PutAnswer } from './types.ts'
 
-const NAMESPACED: Record<Kind, boolean> = { Pod: true, Node: false, Namespace: false }
 const KINDS = Object.keys(NAMESPACED) as Kind[]
 const DELETE_WAIT_SECONDS_MAX = 600
 
@@ -102,6 +101,6 @@ function requireNamespace(context: ApiContext, object: ClusterObject): void {
 
 async function emptyNamespace(context: ApiContext, namespace: string): Promise<void> {
   if (namespace === 'default') throw invalid('The namespace default cannot be deleted.', 'Delete what is in it.')
-  const pods = context.store.list('Pod', namespace)
-  await Promise.all(pods.map((pod) => context.store.delete({ kind: 'Pod', name: pod.metadata.name, namespace })))
+  const held = KINDS.filter((kind) => NAMESPACED[kind]).flatMap((kind) => context.store.list(kind, namespace))
+  await Promise.all(held.map(({ kind, metadata }) => context.store.delete({ kind, name: metadata.name, namespace })))
 }

@@ -2,6 +2,8 @@
  * Kubernetes-shaped objects as polder uses them: the fields it acts on, typed. Validation of what comes from outside
  * (manifests, store files) is in schema.ts; this file holds shapes only, so that the CLI can import it for free.
  */
+import type { EndpointSlice, Service } from './service-objects.ts'
+
 export interface Metadata {
   name: string
   namespace?: string
@@ -145,8 +147,17 @@ export interface Pod {
   status?: PodStatus
 }
 
-export type ClusterObject = Node | Namespace | Pod
+export type ClusterObject = Node | Namespace | Pod | Service | EndpointSlice
 export type Kind = ClusterObject['kind']
+
+/** Whether objects of a kind lie in namespaces. */
+export const NAMESPACED: Record<Kind, boolean> = {
+  Pod: true,
+  Node: false,
+  Namespace: false,
+  Service: true,
+  EndpointSlice: true,
+}
 
 export interface ObjectKey {
   kind: Kind

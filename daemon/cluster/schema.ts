@@ -7,7 +7,7 @@ import type { z } from 'zod'
 import { suggestion } from '../config/nearest.ts'
 import { type Path, type PlacedDocument, parsePlaced, showPath, showValue } from '../config/placed-yaml.ts'
 import { PolderError } from '../errors.ts'
-import type { ClusterObject, Kind } from './objects.ts'
+import { type ClusterObject, type Kind, NAMESPACED } from './objects.ts'
 import { KINDS, OBJECT_SCHEMAS } from './shapes.ts'
 import { UNSUPPORTED_FIELDS } from './unsupported-fields.ts'
 
@@ -40,8 +40,8 @@ interface Report {
 }
 
 /**
- * `place` is what the text is called in messages, such as its file name; `namespace` is that of pods that
- * name none. Throws a PolderError `bad-manifest`.
+ * `place` is what the text is called in messages, such as its file name; `namespace` is that of namespaced
+ * objects that name none. Throws a PolderError `bad-manifest`.
  */
 export function parseManifests(text: string, place: string, namespace = 'default'): Manifests {
   if (Buffer.byteLength(text) > MANIFEST_BYTES_MAX) {
@@ -90,7 +90,7 @@ function itemsOf(value: unknown, report: Report): { value: unknown; root: Path }
 }
 
 function fillNamespace(value: unknown, namespace: string): void {
-  if (!isRecord(value) || value.kind !== 'Pod' || !isRecord(value.metadata)) return
+  if (!isRecord(value) || NAMESPACED[value.kind as Kind] !== true || !isRecord(value.metadata)) return
   value.metadata.namespace ??= namespace
 }
 

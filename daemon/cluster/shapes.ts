@@ -6,63 +6,28 @@
  */
 import { z } from 'zod'
 import { cidrMistake, formatCidr, parseCidr } from '../config/cidr.ts'
-import { DNS_LABEL, DNS_LABEL_RULE, DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE } from '../config/dns-name.ts'
+import {
+  clusterMetadata,
+  conditions,
+  label,
+  namespacedMetadata,
+  namespaceMetadata,
+  portName,
+  portNumber,
+  subdomain,
+  text,
+} from './fields.ts'
 import type { ClusterObject, Container, Kind, Namespace, Node, NodeStatus, Pod, PodSpec, PodStatus } from './objects.ts'
+import { endpointSlice, service } from './service-shapes.ts'
 
-const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/
-const LABEL_NAME = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/
 const ENV_NAME = /^[^\s=\p{Cc}]+$/u
 const FIELD_PATHS =
   /^(metadata\.(name|namespace|uid|(labels|annotations)\['[^']+'\])|spec\.nodeName|status\.(podIPs?|hostIP))$/
 const FIELD_PATHS_RULE =
   'metadata.name, metadata.namespace, metadata.uid, metadata.labels[…], metadata.annotations[…], spec.nodeName, ' +
   'status.podIP, status.podIPs or status.hostIP'
-const ANNOTATIONS_BYTES_MAX = 256 * 1024
-const PORT_RULE = 'must be a port from 1 to 65535'
 
-function text(pattern: RegExp, rule: string): z.ZodString {
-  return z.string().regex(pattern, { error: `must be ${rule}` })
-}
-
-const label = text(DNS_LABEL, DNS_LABEL_RULE)
-const subdomain = text(DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE)
 const strings = z.array(z.string())
-
-function isQualifiedName(key: string): boolean {
-  const [name = '', prefix, ...rest] = key.split('/').reverse()
-  return rest.length === 0 && LABEL_NAME.test(name) && (prefix === undefined || DNS_SUBDOMAIN.test(prefix))
-}
-
-function keyed<Value extends z.ZodType>(value: Value) {
-  return z.record(z.string(), value).superRefine((entries, context) => {
-    for (const key of Object.keys(entries)) {
-      if (isQualifiedName(key)) continue
-      const message = 'has a key that must be [PREFIX/]NAME of letters, digits, "-", "_" and "."'
-      context.addIssue({ code: 'custom', path: [key], message })
-    }
-  })
-}
-
-const annotations = keyed(z.string()).refine(
-  (entries) =>
-    Object.entries(entries).reduce((sum, [key, value]) => sum + key.length + value.length, 0) <= ANNOTATIONS_BYTES_MAX,
-  { error: `must not be longer than ${ANNOTATIONS_BYTES_MAX} bytes together` },
-)
-
-const metadataFields = {
-  uid: z.string().min(1).exactOptional(),
-  creationTimestamp: z.iso
-    .datetime({ offset: true, error: 'must be a time such as 2026-01-31T12:00:00Z' })
-    .exactOptional(),
-  labels: keyed(
-    text(LABEL_VALUE, 'at most 63 letters, digits, "-", "_" and ".", in quotes where it looks like a number'),
-  ).exactOptional(),
-  annotations: annotations.exactOptional(),
-}
-
-const clusterMetadata = z.strictObject({ name: subdomain, ...metadataFields })
-const namespaceMetadata = z.strictObject({ name: label, ...metadataFields })
-const namespacedMetadata = z.strictObject({ name: subdomain, namespace: label.default('default'), ...metadataFields })
 
 const envVar = z
   .strictObject({
@@ -79,11 +44,8 @@ const envVar = z
   })
 
 const containerPort = z.strictObject({
-  name: text(
-    /^(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$/,
-    'at most 15 lower-case letters, digits and "-"',
-  ).exactOptional(),
-  containerPort: z.int({ error: PORT_RULE }).min(1, { error: PORT_RULE }).max(65_535, { error: PORT_RULE }),
+  name: portName.exactOptional(),
+  containerPort: portNumber,
   protocol: z.enum(['TCP', 'UDP', 'SCTP']).exactOptional(),
 })
 
@@ -171,20 +133,11 @@ export const OBJECT_SCHEMAS: { readonly [K in Kind]: z.ZodType<Extract<ClusterOb
   Pod: pod,
   Node: node,
   Namespace: namespace,
+  Service: service,
+  EndpointSlice: endpointSlice,
 }
 
 export const KINDS = Object.keys(OBJECT_SCHEMAS) as Kind[]
-
-const conditions = z.array(
-  z.looseObject({
-    type: z.string(),
-    status: z.enum(['True', 'False', 'Unknown']),
-    reason: z.string().exactOptional(),
-    message: z.string().exactOptional(),
-    lastHeartbeatTime: z.string().exactOptional(),
-    lastTransitionTime: z.string().exactOptional(),
-  }),
-)
 
 const containerState = z.looseObject({
   waiting: z.looseObject({ reason: z.string(), message: z.string().exactOptional() }).exactOptional(),

@@ -6,6 +6,7 @@
  * `current` absent on deletion; a broken object never replaces the last good one but is listed by `problems()`.
  */
 import type { ClusterObject, Kind, Node, NodeStatus, ObjectKey, Pod } from './objects.ts'
+import type { Service } from './service-objects.ts'
 
 export interface Change {
   key: ObjectKey
@@ -30,6 +31,10 @@ export interface ClusterStore {
   delete(key: ObjectKey): Promise<boolean>
   putPodStatus(pod: Pod, status: NonNullable<Pod['status']>): Promise<void>
   putNodeStatus(name: string, status: NodeStatus): Promise<void>
+  /** Whether a Service has the addresses and node ports that it asks for. */
+  isSettled(service: Service): boolean
+  /** Gives it what it asks for, or says on its object what it cannot have. Any number of callers may ask at once. */
+  settleService(service: Service): Promise<void>
   /** Binds a pod without `spec.nodeName` to a node; false when another node was first. Exactly one caller ever wins. */
   bind(pod: Pod, nodeName: string): Promise<boolean>
   /**

@@ -99,4 +99,17 @@ export const UNSUPPORTED_FIELDS: Record<Kind, Record<string, readonly string[]>>
     spec: ['configSource', 'externalID', 'podCIDR', 'providerID', 'taints', 'unschedulable'],
   },
   Namespace: { '': ['spec'], metadata: METADATA },
+  Service: {
+    metadata: METADATA,
+    spec: [
+      'allocateLoadBalancerNodePorts',
+      'externalIPs',
+      'healthCheckNodePort',
+      'loadBalancerClass',
+      'loadBalancerIP',
+      'loadBalancerSourceRanges',
+      'trafficDistribution',
+    ],
+  },
+  EndpointSlice: { metadata: METADATA, endpoints: ['deprecatedTopology', 'hints'] },
 }

@@ -5,6 +5,8 @@ export interface Config {
   podCIDRs: string[]
   nodeMaskSizeIPv4: number
   nodeMaskSizeIPv6: number
+  /** Where Services have their addresses, at most one range for each family. */
+  serviceCIDRs: string[]
   clusterFolder: string
   /** Empty: the interface of the underlay address, or of the default route, or the only one that is up. */
   underlayInterface: string

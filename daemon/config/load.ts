@@ -7,7 +7,7 @@
  */
 import { readFileSync, statSync } from 'node:fs'
 import { PolderError } from '../errors.ts'
-import { parseCidr } from './cidr.ts'
+import { overlap, parseCidr } from './cidr.ts'
 import type { Config } from './config.ts'
 import { suggestion } from './nearest.ts'
 import { parsePlaced, showValue } from './placed-yaml.ts'
@@ -61,7 +61,10 @@ export function loadConfig(
       places[key] = one.place
     }
   }
-  if (mistakes.length === 0) checkMaskSizes(config as unknown as Config, places, mistakes)
+  if (mistakes.length === 0) {
+    checkMaskSizes(config as unknown as Config, places, mistakes)
+    checkServiceRanges(config as unknown as Config, places, mistakes)
+  }
   if (mistakes.length > 0) throw badConfig(mistakes)
   return { config: config as unknown as Config, file: file.path, places }
 }
@@ -105,6 +108,14 @@ function checkMaskSizes(config: Config, places: Record<SettingKey, string>, mist
     if (config[key] > prefixLength) continue
     const rule = `must be longer than the prefix of ${cidr} (${places.podCIDRs})`
     mistakes.push(`${places[key]}: ${config[key]} ${rule}`)
+  }
+}
+
+/** An address is a pod's or a Service's. */
+function checkServiceRanges(config: Config, places: Record<SettingKey, string>, mistakes: string[]): void {
+  for (const range of config.serviceCIDRs) {
+    const pods = config.podCIDRs.find((cidr) => overlap(parseCidr(cidr), parseCidr(range)))
+    if (pods !== undefined) mistakes.push(`${places.serviceCIDRs}: ${range} overlaps with ${pods} (${places.podCIDRs})`)
   }
 }
 

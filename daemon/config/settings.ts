@@ -44,7 +44,7 @@ const network = z.string({ error: 'must be a network such as 10.244.0.0/16' }).t
   return z.NEVER
 })
 
-const podNetworks = z
+const networks = z
   .array(network, { error: 'must be a list of networks' })
   .min(1, { error: 'must hold at least one network' })
   .refine((networks) => new Set(networks.map((text) => parseCidr(text).family)).size === networks.length, {
@@ -59,7 +59,7 @@ export const SETTINGS: Settings = {
     meaning: "This node's name in the cluster.",
   },
   podCIDRs: {
-    check: podNetworks,
+    check: networks,
     default: ['10.244.0.0/16', 'fd00:10:244::/48'],
     meaning: 'Pod ranges of the whole cluster, at most one for each address family.',
   },
@@ -72,6 +72,12 @@ export const SETTINGS: Settings = {
     check: wholeNumber(1, 126),
     default: 64,
     meaning: 'Prefix length of the range that each node takes from the IPv6 pod range.',
+  },
+  serviceCIDRs: {
+    check: networks,
+    default: ['10.96.0.0/16', 'fd00:10:96::/112'],
+    meaning:
+      'Ranges that Services take their addresses from, at most one for each address family; of a wide one the first 65536.',
   },
   clusterFolder: {
     check: absolutePath,

@@ -4,7 +4,7 @@
  *
  * Routes, the longer prefix first: this node's own addresses lead to the host; a peer's pod range and its underlay
  * address to that peer (a pod and a process on another node talk through the overlay both ways, without NAT); what is
- * left of our own range and of the cluster's is dropped by name; everything else is the world, and the host's affair.
+ * left of our own range, of the cluster's and of the services' is dropped by name; everything else is the world, and the host's affair.
  *
  * A peer is reached in VXLAN, or directly: through the host's routes, without an envelope, where both ends allow it and
  * are on one link. Both ends decide by the same facts, so they decide the same.
@@ -12,7 +12,7 @@
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import { parseAddress } from '../../packet/address.ts'
-import { DROP_NO_ROUTE, DROP_NO_SUCH_POD } from '../../packet/path/drop-reason.ts'
+import { DROP_NO_ROUTE, DROP_NO_SUCH_POD, DROP_NO_SUCH_SERVICE } from '../../packet/path/drop-reason.ts'
 import { direct, drop, HOST, toPeer, WORLD } from '../../packet/path/verdict.ts'
 import type { PeerEntry } from '../../packet/tables/peers.ts'
 import type { RouteEntry } from '../../packet/tables/routes.ts'
@@ -33,6 +33,7 @@ export interface OwnNode {
 
 export interface Overlay {
   podCIDRs: string[]
+  serviceCIDRs: string[]
   vxlanPort: number
   vxlanVni: number
   copyDscp: boolean
@@ -172,6 +173,7 @@ function toSurroundings(own: OwnNode, peers: readonly Peer[], overlay: Overlay):
     { prefix: '0.0.0.0/0', verdict: WORLD },
     { prefix: '::/0', verdict: WORLD },
     ...overlay.podCIDRs.map((prefix) => ({ prefix, verdict: drop(DROP_NO_ROUTE) })),
+    ...overlay.serviceCIDRs.map((prefix) => ({ prefix, verdict: drop(DROP_NO_SUCH_SERVICE) })),
     ...own.podCIDRs.map((prefix) => ({ prefix, verdict: drop(DROP_NO_SUCH_POD) })),
     ...peers.flatMap((peer, index) =>
       [...peer.podCIDRs, peer.underlayAddress].map((prefix) => ({

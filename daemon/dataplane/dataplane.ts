@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
 import { type FlowRecord, type FlowTotals, flowTotals, listFlows } from '../../packet/tables/flow-list.ts'
 import type { PodEntry } from '../../packet/tables/pods.ts'
+import type { ServicePort } from '../../packet/tables/services.ts'
 import { buildTables, type NetworkState } from '../../packet/tables/tables.ts'
 import type { Counters } from '../api/types.ts'
 import { PolderError } from '../errors.ts'
@@ -32,8 +33,8 @@ import {
   type WorkerState,
 } from './protocol.ts'
 
-/** What the data path works by, but for the pods, which are known from their ports. */
-export type Surroundings = Omit<NetworkState, 'pods'>
+/** What the data path works by, but for services, and the pods, which are known from their ports. */
+export type Surroundings = Omit<NetworkState, 'pods' | 'services'>
 
 /** The node's sockets towards its peers. */
 export interface PeerSockets {
@@ -54,6 +55,7 @@ export interface DataPlaneOptions {
 export interface DataPlaneStart extends PeerSockets {
   hostFd: number
   surroundings: Surroundings
+  services: readonly ServicePort[]
 }
 
 const NO_FLOWS: FlowTotals = { flows: 0, capacity: 0, opened: 0, expired: 0, evicted: 0, refused: 0 }
@@ -74,6 +76,7 @@ export class DataPlane implements PodPorts {
   #nextPublish: Promise<void> | undefined
   #hostFd = -1
   #surroundings!: Surroundings
+  #services: readonly ServicePort[] = []
   #holds = 0
   /** Of the first worker: resolves once it works. */
   #begun: Promise<void> | undefined
@@ -119,10 +122,11 @@ export class DataPlane implements PodPorts {
     this.#begin().catch(() => {})
   }
 
-  #take({ hostFd, underlayFd, senderFds, surroundings }: DataPlaneStart): void {
+  #take({ hostFd, underlayFd, senderFds, surroundings, services }: DataPlaneStart): void {
     this.#hostFd = hostFd
     this.#sockets = { underlayFd, senderFds }
     this.#surroundings = surroundings
+    this.#services = services
   }
 
   #begin(): Promise<void> {
@@ -182,12 +186,12 @@ export class DataPlane implements PodPorts {
   /** Calls `told` with what the data path works by: now, and `delayMs` after a change. */
   onAdopted(
     delayMs: number,
-    told: (surroundings: Surroundings, pods: { fd: number; addresses: string[] }[]) => void,
+    told: (works: Pick<DataPlaneStart, 'surroundings' | 'services'>, pods: { fd: number; addresses: string[] }[]) => void,
   ): void {
     this.#adopted = () => {
       this.#adoptedTimer ??= setTimeout(() => {
         this.#adoptedTimer = undefined
-        told(this.#surroundings, [...this.#pods.values()])
+        told({ surroundings: this.#surroundings, services: this.#services }, [...this.#pods.values()])
       }, delayMs).unref()
     }
     this.#adopted()
@@ -241,6 +245,12 @@ export class DataPlane implements PodPorts {
   /** New peers, routes, MTU: resolves once every packet is decided by them. */
   async setSurroundings(surroundings: Surroundings): Promise<void> {
     this.#surroundings = surroundings
+    await this.#publish()
+  }
+
+  /** Resolves once every packet is decided by them. */
+  async setServices(services: readonly ServicePort[]): Promise<void> {
+    this.#services = services
     await this.#publish()
   }
 
@@ -298,7 +308,7 @@ export class DataPlane implements PodPorts {
     const pods: PodEntry[] = [...this.#pods].map(([port, { addresses }]) => ({ port, addresses }))
     const podPorts = [...this.#pods].map(([port, { fd }]): [number, number] => [port, fd])
     const generation = Atomics.add(this.#control, GENERATION, 1) + 1
-    const tables = buildTables({ ...this.#surroundings, pods })
+    const tables = buildTables({ ...this.#surroundings, services: this.#services, pods })
     const { underlayFd, senderFds } = this.#sockets
     const ports: WorkerState['ports'] = [[PORT_UNDERLAY, underlayFd], [PORT_HOST, this.#hostFd], ...podPorts]
     const state: WorkerState = { generation, tables, ports, senderFds }

@@ -12,6 +12,7 @@ import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type Logger, pino } from 'pino'
+import type { ServicePort } from '../../packet/tables/services.ts'
 import type { Config } from '../config/config.ts'
 import { DEFAULT_CONFIG_FILE, flowsPath, socketAsCalled } from '../config/places.ts'
 import { TASK_FLAGS } from '../config/task.ts'
@@ -27,7 +28,7 @@ import { openFdStore } from './open.ts'
 import { passedDescriptors, Systemd } from './systemd.ts'
 
 /** Raised when what is remembered has another shape. */
-const FORMAT = 1
+const FORMAT = 2
 /** Changes that come together are remembered together. */
 const REMEMBER_AFTER_MS = 20
 
@@ -56,6 +57,7 @@ interface Remembered {
   config: Config
   underlay: Underlay
   surroundings: Surroundings
+  services: readonly ServicePort[]
   pods: { name: string; addresses: string[] }[]
 }
 
@@ -109,13 +111,13 @@ export function rememberForResume(
     env,
     configFile,
   )
-  dataPlane.onAdopted(REMEMBER_AFTER_MS, (surroundings, inUse) => {
+  dataPlane.onAdopted(REMEMBER_AFTER_MS, (works, inUse) => {
     const names = new Map(Array.from(fdStore.held(), ([name, fd]) => [fd, name]))
     const pods = inUse.flatMap(({ fd, addresses }) => {
       const name = names.get(fd)
       return name === undefined ? [] : [{ name, addresses }]
     })
-    const remembered: Remembered = { identity, configFile, config, underlay, surroundings, pods }
+    const remembered: Remembered = { identity, configFile, config, underlay, ...works, pods }
     try {
       replaceUntilReboot(resumePath(config.socket), JSON.stringify(remembered), 0o600)
     } catch (error) {
@@ -150,13 +152,13 @@ function textOf(file: string): string | null {
 }
 
 /** Undefined where a descriptor is not there, or the node has another address now. */
-function startOf({ config, underlay, surroundings }: Remembered, fdStore: FdStore): DataPlaneStart | undefined {
+function startOf({ config, underlay, surroundings, services }: Remembered, fdStore: FdStore): DataPlaneStart | undefined {
   const hostFd = fdStore.peek(HOST_DESCRIPTOR)
   const underlayFd = fdStore.peek(UNDERLAY_DESCRIPTOR)
   if (hostFd === undefined || underlayFd === undefined || !isTun(hostFd, -1, HOST_DEVICE)) return undefined
   if (!isUnderlay(underlayFd, underlayBytes(underlay), config.vxlanPort)) return undefined
   try {
-    return { hostFd, underlayFd, senderFds: openSenders(underlay), surroundings }
+    return { hostFd, underlayFd, senderFds: openSenders(underlay), surroundings, services }
   } catch {
     return undefined
   }

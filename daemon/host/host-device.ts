@@ -3,6 +3,7 @@
  * addresses, and to which the cluster's pod ranges are routed. What is there already is kept where it is right, so a
  * restart changes nothing; what others took away is put back by the same function (daemon/host/upkeep.ts).
  */
+import type { Config } from '../config/config.ts'
 import { PolderError } from '../errors.ts'
 import { HOST_DESCRIPTOR as DESCRIPTOR, type FdStore } from '../handover/fd-store.ts'
 import type { Link, LinkSettings } from '../netlink/link.ts'
@@ -18,14 +19,19 @@ export const TUN_QUEUE_PACKETS = 5000
 /** One super-packet in one UDP send: with its envelopes it must stay under 65,507 bytes. */
 export const TUN_GSO_BYTES = 62_000
 
+const ROUTE_LOCALNET = `net/ipv4/conf/${HOST_DEVICE}/route_localnet`
 const DISABLE_IPV6 = `net/ipv6/conf/${HOST_DEVICE}/disable_ipv6`
 
 export interface HostDeviceSpec {
   mtuBytes: number
   /** Bare addresses of the node in the pod network, one a family. */
   gateways: string[]
-  /** What leads to polder0: the pod ranges of the whole cluster. */
-  podCIDRs: string[]
+  /** What leads to polder0: the pod and service ranges of the whole cluster. */
+  ranges: string[]
+}
+
+export function rangesOf({ podCIDRs, serviceCIDRs }: Pick<Config, 'podCIDRs' | 'serviceCIDRs'>): string[] {
+  return [...podCIDRs, ...serviceCIDRs]
 }
 
 /** Creates or finds polder0, brings it to what it should be, and resolves to its descriptor. */
@@ -85,6 +91,11 @@ function bringLink(netlink: Netlink, link: Link, { mtuBytes, gateways }: HostDev
     if (ipv6Disabled() !== undefined) netlink.setLink(link.index, { addrGenModeNone: true })
     netlink.setLink(link.index, { up: true })
   }
+  // What a process asks of 127.0.0.1 at a node port is answered through this device; the path drops 127/8 of anybody.
+  if (gateways.some((gateway) => !isIPv6(gateway)) && readSysctl(ROUTE_LOCALNET) === '0') {
+    writeSysctl(ROUTE_LOCALNET, '1')
+    mended.push({ kind: 'sysctl', what: `${showSysctl(ROUTE_LOCALNET)} = 1` })
+  }
   // Whoever switched IPv6 off on the machine did not mean a device that is there for it.
   if (gateways.some(isIPv6) && ipv6Disabled() === '1') {
     writeSysctl(DISABLE_IPV6, '0')
@@ -113,14 +124,14 @@ function bringAddresses(netlink: Netlink, { index }: Link, { gateways }: HostDev
   return mended
 }
 
-function bringRoutes(netlink: Netlink, { index }: Link, { gateways, podCIDRs }: HostDeviceSpec): Mended[] {
+function bringRoutes(netlink: Netlink, { index }: Link, { gateways, ranges }: HostDeviceSpec): Mended[] {
   const mended: Mended[] = []
   const present = netlink.routes({ protocol: RTPROT_POLDER }).filter((route) => route.index === index)
-  for (const { dst } of present.filter((route) => !podCIDRs.includes(route.dst))) {
+  for (const { dst } of present.filter((route) => !ranges.includes(route.dst))) {
     netlink.deleteRoute({ dst, index })
-    mended.push({ kind: 'route', what: `${dst} dev ${HOST_DEVICE}, of another pod range, removed` })
+    mended.push({ kind: 'route', what: `${dst} dev ${HOST_DEVICE}, of another range, removed` })
   }
-  for (const dst of podCIDRs) {
+  for (const dst of ranges) {
     const src = gateways.find((gateway) => isIPv6(gateway) === isIPv6(dst))
     if (present.some((route) => route.dst === dst && route.src === src)) continue
     netlink.replaceRoute({ dst, index, ...(src !== undefined && { src }) })

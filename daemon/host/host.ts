@@ -22,9 +22,9 @@ import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
 import { findingOf, survey } from './findings/survey.ts'
 import { bringForwarding } from './forwarding.ts'
-import { bringHostDevice, openHostDevice } from './host-device.ts'
+import { bringHostDevice, openHostDevice, rangesOf } from './host-device.ts'
 import type { Mended } from './mended.ts'
-import { NftTable, tableScript } from './nftables.ts'
+import { NftTable, type NodePortSpec, tableScript } from './nftables.ts'
 import { type Duty, Upkeep } from './upkeep.ts'
 
 export interface HostOptions {
@@ -40,6 +40,8 @@ export interface HostOptions {
   replaceHost: (fd: number) => Promise<void>
   /** What the host routes to peers without polder0. */
   directRoutes: () => DirectRoute[]
+  /** What comes to these ports of the node, and where it is sent. */
+  nodePorts: () => NodePortSpec
   /** Called when the node's address on the underlay is another; brings `own` and `underlay` to it. */
   underlayMoved: (underlay: Underlay) => Promise<void>
   /** Called after own.mtuBytes has changed. */
@@ -141,7 +143,7 @@ export class Host {
   }
 
   #script(): string {
-    const { config, own, store } = this.#options
+    const { config, own, store, nodePorts } = this.#options
     const others = store.list('Node').flatMap((node) => underlayAddressOf(node) ?? [])
     return tableScript({
       podCIDRs: config.podCIDRs,
@@ -149,12 +151,13 @@ export class Host {
       nodeAddresses: [...new Set([own.underlayAddress, ...others])],
       device: HOST_DEVICE,
       vxlanPort: config.vxlanPort,
+      ...nodePorts(),
     })
   }
 
   async #bringDevice(): Promise<Mended[]> {
     const { config, own, fdStore, replaceHost } = this.#options
-    const spec = { mtuBytes: own.mtuBytes, gateways: own.podCIDRs.map(gatewayOf), podCIDRs: config.podCIDRs }
+    const spec = { mtuBytes: own.mtuBytes, gateways: own.podCIDRs.map(gatewayOf), ranges: rangesOf(config) }
     if (this.#netlink.link(HOST_DEVICE) !== undefined) return bringHostDevice(this.#netlink, spec)
     await replaceHost(openHostDevice(this.#netlink, spec, fdStore))
     return [{ kind: 'link', what: `${HOST_DEVICE}, made anew` }]

@@ -10,6 +10,9 @@
  * A peer takes for ours what comes from our address to the VXLAN port. Only root may send that: what another user of this
  * host sends to a node at that port is dropped, or anybody who may log in could speak for every pod of the node.
  *
+ * What comes to a node port, from outside or from the node itself, is sent on to the node's virtual address, to which only
+ * polder0 leads: there the path chooses the endpoint (packet/path/service.ts).
+ *
  * A table that translates makes the kernel track every connection of the host. The tunnels between nodes are no
  * connections: tracking them would cost a look-up a packet, and be of no use to anybody.
  *
@@ -18,13 +21,20 @@
  * while nothing changes. Other tables are never touched, and cannot be overruled: an accept here does not undo a drop
  * there (findings/firewall.ts).
  */
+import type { NodePort } from '../control/service-ports.ts'
 import type { NfTables } from '../netlink/nf-tables.ts'
 import type { Mended } from './mended.ts'
 import { nft } from './nft.ts'
 
 export const TABLE = 'inet polder'
 
-export interface MasqueradeSpec {
+export interface NodePortSpec {
+  nodePorts: readonly NodePort[]
+  /** Where what comes to a node port is sent, one for each family: addresses that only polder0 leads to. */
+  virtualAddresses: readonly string[]
+}
+
+export interface TableSpec extends NodePortSpec {
   /** Pod ranges of the whole cluster. */
   podCIDRs: readonly string[]
   /** Pod ranges of this node. */
@@ -37,12 +47,13 @@ export interface MasqueradeSpec {
 }
 
 /** The script that puts the table in place of whatever is there. */
-export function tableScript(spec: MasqueradeSpec): string {
+export function tableScript(spec: TableSpec): string {
   const families = ([4, 6] as const).map((family) => masqueradeOf(spec, family)).filter((part) => part !== undefined)
+  const ports = ([4, 6] as const).map((family) => nodePortsOf(spec, family)).filter((part) => part !== undefined)
   return `add table ${TABLE}
 delete table ${TABLE}
 table ${TABLE} {
-${families.map(({ set }) => set).join('\n')}
+${[...families.map(({ set }) => set), ...ports.flatMap(({ sets }) => sets)].join('\n')}
   chain prerouting {
     type filter hook prerouting priority raw; policy accept;
     udp dport ${spec.vxlanPort} notrack
@@ -54,10 +65,50 @@ ${([4, 6] as const).flatMap((family) => forgersOf(spec, family)).join('\n')}
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
-${families.map(({ rule }) => rule).join('\n')}
+${[...families.map(({ rule }) => rule), ...ports.flatMap(({ disguise }) => disguise)].join('\n')}
+  }
+${ports.length === 0 ? '' : dnatChains(ports.map(({ rule }) => rule))}}
+`
+}
+
+interface NodePortRules {
+  sets: string[]
+  rule: string
+  disguise: string[]
+}
+
+/**
+ * What comes to a node port goes on to polder0, with the address it came from. Who has an address of the cluster or of
+ * loopback would be answered past the host, and is shown as the node.
+ */
+function nodePortsOf(spec: TableSpec, family: 4 | 6): NodePortRules | undefined {
+  const ports = spec.nodePorts.filter((port) => port.family === `IPv${family}`)
+  const target = spec.virtualAddresses.find(isOf(family))
+  if (ports.length === 0 || target === undefined) return undefined
+  const header = family === 4 ? 'ip' : 'ip6'
+  const elements = ports.map(({ protocol, port }) => `${protocol.toLowerCase()} . ${port}`).toSorted()
+  const sources = [`@cluster${family}`, ...(family === 4 ? ['127.0.0.0/8'] : [])]
+  return {
+    sets: [
+      `  set nodeports${family} {
+    type inet_proto . inet_service
+    elements = { ${elements.join(', ')} }
+  }`,
+    ],
+    rule: `    meta nfproto ipv${family} fib daddr type local meta l4proto . th dport @nodeports${family} dnat ${header} to ${target}`,
+    disguise: sources.map(
+      (source) => `    oifname "${spec.device}" ${header} daddr ${target} ${header} saddr ${source} masquerade`,
+    ),
   }
 }
+
+function dnatChains(rules: readonly string[]): string {
+  const chain = (name: string, hook: string, priority: string): string => `  chain ${name} {
+    type nat hook ${hook} priority ${priority}; policy accept;
+${rules.join('\n')}
+  }
 `
+  return chain('nodeports-forward', 'prerouting', 'dstnat') + chain('nodeports-own', 'output', '-100')
 }
 
 function isOf(family: 4 | 6): (text: string) => boolean {
@@ -65,14 +116,14 @@ function isOf(family: 4 | 6): (text: string) => boolean {
 }
 
 /** What others than root send to nodes in polder's name. */
-function forgersOf({ nodeAddresses, vxlanPort }: MasqueradeSpec, family: 4 | 6): string[] {
+function forgersOf({ nodeAddresses, vxlanPort }: TableSpec, family: 4 | 6): string[] {
   const nodes = nodeAddresses.filter(isOf(family)).toSorted()
   if (nodes.length === 0) return []
   const header = family === 4 ? 'ip' : 'ip6'
   return [`    udp dport ${vxlanPort} meta skuid != 0 ${header} daddr { ${nodes.join(', ')} } drop`]
 }
 
-function masqueradeOf(spec: MasqueradeSpec, family: 4 | 6): { set: string; rule: string } | undefined {
+function masqueradeOf(spec: TableSpec, family: 4 | 6): { set: string; rule: string } | undefined {
   const own = spec.ownRanges.filter(isOf(family))
   const cluster = [...spec.podCIDRs, ...spec.nodeAddresses].filter(isOf(family)).toSorted()
   if (own.length === 0) return undefined

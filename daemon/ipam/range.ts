@@ -36,6 +36,11 @@ export function lastPodIndex(range: string): number {
   return family === 4 && hostBits <= INDEX_BITS ? count - 2 : count - 1
 }
 
+/** The network's own address, which no pod and no host has: node ports are served at it. */
+export function networkAddressOf(range: string): string {
+  return addressAt(range, 0)
+}
+
 /** The gateway of the range's pods: the node's own address on polder0. */
 export function gatewayOf(range: string): string {
   return addressAt(range, GATEWAY_INDEX)

@@ -48,7 +48,7 @@ export function serve(packet: Packet, found: FlowRef, origin: Verdict, tables: T
   if (frontend === -1) return services.hasAddress(dst0, dst1, dst2, dst3) ? DROP_NO_SUCH_SERVICE_PORT : 0
   if (!services.admits(frontend, packet.src0, packet.src1, packet.src2, packet.src3)) return DROP_SOURCE_NOT_ALLOWED
   const endpoint = choose(packet, frontend, tables)
-  if (endpoint === -1) return services.total(frontend) === 0 ? DROP_NO_ENDPOINT : DROP_NO_LOCAL_ENDPOINT
+  if (endpoint === -1) return services.usable(frontend) === 0 ? DROP_NO_ENDPOINT : DROP_NO_LOCAL_ENDPOINT
   aimAt(packet, endpoint, tables)
   return disguise(packet, origin, tables) ? 0 : DROP_NO_FREE_PORT
 }

@@ -18,6 +18,8 @@ export interface Frontend {
   readonly address: string
   readonly port: number
   readonly from: 'inside' | 'outside'
+  /** Others listen at this address too: what comes to another port there is for them. */
+  readonly sharesAddress?: boolean
 }
 
 export interface Endpoint {
@@ -34,6 +36,8 @@ export interface ServicePort {
   readonly frontends: readonly Frontend[]
   /** All that flows may go on with: the usable ones, and those that are terminating. */
   readonly endpoints: readonly Endpoint[]
+  /** How many new flows could go to, whoever asks and wherever they are. */
+  readonly usable: number
   /** Those that new flows may go to, by number in `endpoints`. */
   readonly inside: readonly number[]
   readonly outside: readonly number[]
@@ -57,7 +61,7 @@ const FRONTEND_WORDS = 7
 const SERVICE_WORDS = 9
 const INSIDE = 0
 const OUTSIDE = 2
-const ALL = 4
+const USABLE = 4
 const AFFINITY = 5
 const RANGES = 6
 const SERVICE_IDENTITY = 8
@@ -113,14 +117,16 @@ export class ServiceTable {
       }
       const begin = lists.length
       for (const index of [...inside, ...outside]) lists.push(all + index)
-      services.push(begin, inside.length, begin + inside.length, outside.length, port.endpoints.length)
+      services.push(begin, inside.length, begin + inside.length, outside.length, port.usable)
       services.push(affinitySeconds, ranges.length / RANGE_WORDS, sourceRanges.length, identity)
       for (const range of sourceRanges) {
         const { words, length } = parsePrefix(range)
         ranges.push(...words, ...maskWords(length))
       }
     }
-    const addresses = ports.flatMap(({ frontends }) => frontends.map(({ address }) => address))
+    const addresses = ports.flatMap(({ frontends }) =>
+      frontends.flatMap(({ address, sharesAddress }) => (sharesAddress ? [] : address)),
+    )
     const identities = ports.flatMap((port) => port.endpoints.map(({ identity }) => identity))
     return {
       frontends: buildFrontends(ports),
@@ -145,7 +151,7 @@ export class ServiceTable {
     }
   }
 
-  /** Whether some service has this address. */
+  /** Whether some service has this address to itself. */
   hasAddress(w0: number, w1: number, w2: number, w3: number): boolean {
     return this.#addresses.lookup(w0, w1, w2, w3) !== -1
   }
@@ -155,9 +161,9 @@ export class ServiceTable {
     return this.#services[(frontend >> 1) * SERVICE_WORDS + (frontend & 1 ? OUTSIDE : INSIDE) + 1]!
   }
 
-  /** How many there are at all, on other nodes say: nobody may be sent to them, but they are there. */
-  total(frontend: number): number {
-    return this.#services[(frontend >> 1) * SERVICE_WORDS + ALL]!
+  /** How many there are at all that could serve, on other nodes say, where this frontend does not lead. */
+  usable(frontend: number): number {
+    return this.#services[(frontend >> 1) * SERVICE_WORDS + USABLE]!
   }
 
   /** The endpoint that is number `index`, below count(). */

@@ -69,7 +69,7 @@ export function buildTables(state: NetworkState): TableBuffers {
     pods: PodTable.build(state.pods),
     routes: RouteTable.build(state.routes),
     peers: PeerTable.build(state.peers, state.vtep),
-    services: ServiceTable.build(state.services ?? []),
+    services: builtServices(state.services ?? NO_SERVICES),
     vni: state.vtep.vni,
     mtuBytes: state.mtuBytes,
     gateway4: wordsOf(state.gateways, 4),
@@ -79,6 +79,19 @@ export function buildTables(state: NetworkState): TableBuffers {
     ...macWords(state.vtep.mac),
     copyDscp: state.copyDscp,
   }
+}
+
+const NO_SERVICES: readonly ServicePort[] = []
+const built = new WeakMap<readonly ServicePort[], ServiceBuffers>()
+
+/** Most changes are of pods and peers: the buffers of an array that was there before are used again. */
+function builtServices(ports: readonly ServicePort[]): ServiceBuffers {
+  let buffers = built.get(ports)
+  if (buffers === undefined) {
+    buffers = ServiceTable.build(ports)
+    built.set(ports, buffers)
+  }
+  return buffers
 }
 
 function wordsOf(addresses: readonly string[], family: 4 | 6): AddressWords | undefined {

@@ -25,14 +25,14 @@ const flows = { path: join(folder, 'flows'), capacity: 1024, bootId: randomUUID(
 
 it('a worker that cannot start makes the start fail', async () => {
   const plane = new DataPlane({ poisonFolder, flows, log })
-  const start = { hostFd: openEvent(), underlayFd: openEvent(), surroundings }
+  const start = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, services: [] }
   // It needs a socket to send from.
   await expect(plane.start({ ...start, senderFds: [] })).rejects.toMatchObject({ code: 'dataplane-failed' })
 })
 
 it('starts, takes pods, and stops', async () => {
   const plane = new DataPlane({ poisonFolder, flows, log })
-  await plane.start({ hostFd: openEvent(), underlayFd: openEvent(), senderFds: [openEvent()], surroundings })
+  await plane.start({ hostFd: openEvent(), underlayFd: openEvent(), senderFds: [openEvent()], surroundings, services: [] })
   const ports = await Promise.all(['10.0.0.2', '10.0.0.3'].map((address) => plane.addPod(openEvent(), [address])))
   expect(new Set(ports).size).toBe(2)
   await Promise.all(ports.map((port) => plane.removePod(port)))

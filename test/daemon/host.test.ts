@@ -18,6 +18,8 @@ describe('the nftables table', () => {
     nodeAddresses: ['198.18.0.1', '198.18.0.2'],
     device: 'polder0',
     vxlanPort: 4789,
+    nodePorts: [],
+    virtualAddresses: ['10.244.1.0', 'fd00:10:244:1::'],
   }
 
   test('replaces itself, and masquerades what leaves the cluster', () => {

@@ -21,7 +21,12 @@ import { build, type Chance, leftAfter, read, type Step, VolatileDisk } from '..
 
 const FULL = process.env['TEST_POLDER_FULL'] === '1'
 const RANDOM_CUTS = FULL ? 5_000 : 100
-const RANGES = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
+const RANGES = {
+  podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+  serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
+  nodeMaskSizeIPv4: 24,
+  nodeMaskSizeIPv6: 64,
+}
 const seed = Number(process.env['TEST_POLDER_SEED'] ?? Date.now() % 2 ** 31)
 
 let scratch: string

@@ -15,6 +15,7 @@ const own = {
 }
 const overlay = {
   podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+  serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
   vxlanPort: 4789,
   vxlanVni: 1,
   copyDscp: false,

@@ -17,7 +17,12 @@ import { PolderError } from '../../daemon/errors.ts'
 import type { FlowRecord } from '../../packet/tables/flow-list.ts'
 import { LocalRuntime } from './local-runtime.ts'
 
-const RANGES = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
+const RANGES = {
+  podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+  serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
+  nodeMaskSizeIPv4: 24,
+  nodeMaskSizeIPv6: 64,
+}
 
 export interface ApiNode {
   name: string

@@ -11,7 +11,12 @@ import { fileURLToPath } from 'node:url'
 import { FolderStore, type FolderStoreOptions } from '../../daemon/cluster/folder/folder-store.ts'
 import type { Pod } from '../../daemon/cluster/objects.ts'
 
-const RANGES = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
+const RANGES = {
+  podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+  serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
+  nodeMaskSizeIPv4: 24,
+  nodeMaskSizeIPv6: 64,
+}
 const WAIT_MS_MAX = 5000
 
 export interface StoreProcess {

@@ -6,7 +6,12 @@
 import { FolderStore } from '../../daemon/cluster/folder/folder-store.ts'
 
 const [folder = '', nodeName = '', podName] = process.argv.slice(2)
-const ranges = { podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'], nodeMaskSizeIPv4: 24, nodeMaskSizeIPv6: 64 }
+const ranges = {
+  podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+  serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
+  nodeMaskSizeIPv4: 24,
+  nodeMaskSizeIPv6: 64,
+}
 const store = await FolderStore.open({ ...ranges, folder, log: { warn: () => {}, info: () => {} } })
 
 async function answer(): Promise<unknown> {

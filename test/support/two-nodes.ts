@@ -5,12 +5,11 @@
  *   pod 4  10.244.1.6  fd00:10:244:1::6 ┼ node1 192.0.2.1 ═══ VXLAN ═══ node2 192.0.2.2   10.244.2.0/24, fd00:10:244:2::/64
  */
 import { surroundingsOf, vtepMac } from '../../daemon/control/surroundings.ts'
-import { DROP_NO_SUCH_SERVICE, DROP_REASONS } from '../../packet/path/drop-reason.ts'
+import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
 import {
   ANSWER,
   DIRECT,
   DROP,
-  drop,
   HOST,
   indexOf,
   kindOf,
@@ -59,6 +58,7 @@ export function twoNodesBuffers(services: ServicePort[], foreign = false): Table
     ],
     {
       podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+      serviceCIDRs: SERVICE_CIDRS,
       vxlanPort: 4789,
       vxlanVni: 1,
       copyDscp: false,
@@ -70,11 +70,7 @@ export function twoNodesBuffers(services: ServicePort[], foreign = false): Table
     { port: POD_A, addresses: ['10.244.1.5', 'fd00:10:244:1::5'] },
     { port: POD_B, addresses: ['10.244.1.6', 'fd00:10:244:1::6'] },
   ]
-  const routes = [
-    ...surroundings.routes,
-    ...SERVICE_CIDRS.map((prefix) => ({ prefix, verdict: drop(DROP_NO_SUCH_SERVICE) })),
-  ]
-  return buildTables({ ...surroundings, routes, pods, services })
+  return buildTables({ ...surroundings, pods, services })
 }
 
 /** `pod 4`, `peer 0`, `host`, `world`, or the drop reason's name. */

@@ -14,15 +14,17 @@ import { PolderError } from '../../errors.ts'
 import { createFile, makeFolder, removeAbandoned, removeFile, replaceFile } from '../../files/atomic-file.ts'
 import type { ClusterObject, Kind, Node, NodeStatus, ObjectKey, Pod, PodStatus } from '../objects.ts'
 import { checkObject } from '../schema.ts'
+import { refusalOf, type Service, type ServiceStatus } from '../service-objects.ts'
 import type { Change, ClusterStore, Problem, PutResult } from '../store.ts'
 import { RangeClaims } from './claims.ts'
 import { contradictions } from './contradictions.ts'
-import { checkKey, FIXED_FOLDERS, keyOf, placeAt, specPath, statusPath } from './layout.ts'
+import { checkKey, FIXED_FOLDERS, keyOf, NAMESPACED_FOLDERS, placeAt, specPath, statusPath } from './layout.ts'
 import { withLock } from './lock.ts'
 import { Mirror, type MirrorLog } from './mirror.ts'
 import { OwnNodes } from './own-nodes.ts'
 import { type RangeOptions, RangePlan } from './range-plan.ts'
-import { type StatusFile, statusText } from './status-file.ts'
+import { ServiceClaims } from './service-claims.ts'
+import { type ObjectStatus, type StatusFile, statusText } from './status-file.ts'
 import { FolderWatch } from './watch.ts'
 
 const LOCK = '.lock'
@@ -31,6 +33,7 @@ const SWEEP_INTERVAL_MS = 60_000
 
 export interface FolderStoreOptions extends RangeOptions {
   folder: string
+  serviceCIDRs: string[]
   log: MirrorLog
 }
 
@@ -39,6 +42,7 @@ export class FolderStore implements ClusterStore {
   readonly #log: MirrorLog
   readonly #mirror: Mirror
   readonly #claims: RangeClaims
+  readonly #serviceClaims: ServiceClaims
   readonly #watch: FolderWatch
   readonly #listeners = new Set<(changes: Change[]) => void>()
   readonly #own: OwnNodes
@@ -66,6 +70,7 @@ export class FolderStore implements ClusterStore {
     this.#log = options.log
     this.#mirror = new Mirror(options.folder, options.log)
     this.#claims = new RangeClaims(options.folder, new RangePlan(options))
+    this.#serviceClaims = new ServiceClaims(options.folder, options.serviceCIDRs)
     this.#own = new OwnNodes(options.folder)
     this.#watch = new FolderWatch(options.folder, {
       onEvents: (paths) => this.#refresh(paths),
@@ -124,6 +129,7 @@ export class FolderStore implements ClusterStore {
         current?.metadata.creationTimestamp ?? wanted.metadata.creationTimestamp ?? timestamp()
       if (isDeepStrictEqual(current, wanted) && !this.#mirror.isBroken(specPath(key))) return 'unchanged'
       await this.#writeSpec(wanted)
+      if (wanted.kind === 'Service') await this.#settle(key)
       return current === undefined ? 'created' : 'configured'
     })
   }
@@ -163,6 +169,18 @@ export class FolderStore implements ClusterStore {
     })
   }
 
+  isSettled(service: Service): boolean {
+    return this.#serviceClaims.isSettled(service)
+  }
+
+  async settleService(service: Service): Promise<void> {
+    const key = keyOf(service)
+    await this.#write(async () => {
+      this.#lookAgain(key)
+      await this.#settle(key)
+    })
+  }
+
   async bind(pod: Pod, nodeName: string): Promise<boolean> {
     const key = keyOf(pod)
     return this.#write(async () => {
@@ -181,6 +199,7 @@ export class FolderStore implements ClusterStore {
       return true
     })
   }
+
   async claimNode(name: string): Promise<Node> {
     const key: ObjectKey = { kind: 'Node', name }
     checkKey(key)
@@ -249,7 +268,22 @@ export class FolderStore implements ClusterStore {
     this.#refresh([path])
   }
 
-  async #writeStatus(key: ObjectKey, status: PodStatus | NodeStatus): Promise<void> {
+  /** Gives a Service what it asks for. Under the lock. */
+  async #settle(key: ObjectKey): Promise<void> {
+    const service = this.#mirror.get('Service', key.name, key.namespace)
+    const spec = this.#mirror.spec(key) as Service | undefined
+    if (service === undefined || spec === undefined) return
+    const status = this.#mirror.status(key) as ServiceStatus | undefined
+    if (status !== undefined && this.isSettled({ ...spec, status })) return
+    const settled = await this.#serviceClaims.settle(spec, this.#mirror.lastStatus(key) as ServiceStatus | undefined)
+    const refused = refusalOf({ ...spec, status: settled })
+    if (refused !== undefined && refused !== refusalOf(service)) {
+      this.#log.warn({ service: `${key.namespace}/${key.name}` }, refused)
+    }
+    await this.#writeStatus(key, settled)
+  }
+
+  async #writeStatus(key: ObjectKey, status: ObjectStatus): Promise<void> {
     const path = statusPath(key)
     const isSame = isDeepStrictEqual(this.#mirror.status(key), status) && !this.#mirror.isBroken(path)
     if (isSame) return
@@ -294,13 +328,17 @@ export class FolderStore implements ClusterStore {
         'Delete the pods in it instead.',
       )
     }
-    const places = filesIn(this.#folder, join('pods', name)).map(placeAt)
-    const pods = places.flatMap((place) => (place && 'key' in place && place.part === 'spec' ? [place.key.name] : []))
-    if (pods.length === 0) return
+    const places = NAMESPACED_FOLDERS.flatMap((folder) => filesIn(this.#folder, join(folder, name))).map(placeAt)
+    const held = places.flatMap((place) => (place && 'key' in place && place.part === 'spec' ? [place.key] : []))
+    const [first] = held
+    if (first === undefined) return
+    const { kind } = first
+    const names = held.flatMap((key) => (key.kind === kind ? [key.name] : [])).sort()
+    const word = kind.toLowerCase()
     throw new PolderError(
       'namespace-not-empty',
-      `Namespace ${name} still holds ${pods.length === 1 ? 'pod' : 'pods'} ${pods.sort().join(', ')}.`,
-      `Delete them first: polder delete pod -n ${name} ${pods.join(' ')}`,
+      `Namespace ${name} still holds ${names.length === 1 ? word : `${word}s`} ${names.join(', ')}.`,
+      `Delete them first: polder delete ${word} -n ${name} ${names.join(' ')}`,
     )
   }
 
@@ -322,9 +360,14 @@ export class FolderStore implements ClusterStore {
     }
     // A living polderd elsewhere puts its node back itself.
     if (key.kind === 'Node' && this.#own.isAlive(key.name)) return
+    if (key.kind === 'Service') {
+      await this.#serviceClaims.free(key, this.#mirror.lastStatus(key) as ServiceStatus | undefined)
+    }
     await removeFile(join(this.#folder, statusPath(key)))
     this.#refresh([statusPath(key)])
-    if (key.kind === 'Namespace') await rmdir(join(this.#folder, 'pods', key.name)).catch(() => {})
+    if (key.kind === 'Namespace') {
+      for (const folder of NAMESPACED_FOLDERS) await rmdir(join(this.#folder, folder, key.name)).catch(() => {})
+    }
     if (key.kind !== 'Node') return
     await this.#claims.free((holder) => holder === key.name)
     await this.#own.forget(key.name)
@@ -342,12 +385,13 @@ export class FolderStore implements ClusterStore {
       const place = placeAt(path)
       if (place !== undefined && 'key' in place && place.part === 'status') await this.#tidy(place.key)
     }
+    await this.#serviceClaims.clean((key) => this.#mirror.lastStatus(key) as ServiceStatus | undefined)
     await this.#sweep()
   }
 
   /** Under the lock, so that no writer of this machine is disturbed even where the clock jumped. */
   async #sweep(): Promise<void> {
-    const namespaces = filesIn(this.#folder, 'pods')
+    const namespaces = NAMESPACED_FOLDERS.flatMap((folder) => filesIn(this.#folder, folder))
     for (const directory of [...FIXED_FOLDERS, ...namespaces]) await removeAbandoned(join(this.#folder, directory))
   }
 

@@ -4,6 +4,9 @@
  *   nodes/NAME.yaml          nodes/NAME.status.yaml          nodes/.NAME.lock   held by the polderd that is this node
  *   namespaces/NAME.yaml
  *   pods/NAMESPACE/NAME.yaml pods/NAMESPACE/NAME.status.yaml
+ *   services/NAMESPACE/NAME.yaml     …/NAME.status.yaml      what was given to it: addresses, node ports
+ *   endpointslices/NAMESPACE/NAME.yaml
+ *   service-claims/N.yaml    the Service that has an address or a node port (service-claims.ts)
  *   ranges/N.yaml            the node that holds the Nth pod range
  *   .lock                    held for the moment of a write
  *
@@ -12,24 +15,42 @@
 import { join } from 'node:path'
 import { DNS_LABEL, DNS_SUBDOMAIN } from '../../config/dns-name.ts'
 import { PolderError } from '../../errors.ts'
-import type { Kind, ObjectKey } from '../objects.ts'
+import { type Kind, NAMESPACED, type ObjectKey } from '../objects.ts'
 
 const ENDING = '.yaml'
 const STATUS_ENDING = '.status.yaml'
 /** A file's name has at most 255 bytes. */
 const NAME_LENGTH_MAX = 255 - STATUS_ENDING.length
 
-const FOLDERS: Record<Kind, string> = { Node: 'nodes', Namespace: 'namespaces', Pod: 'pods' }
+const FOLDERS: Record<Kind, string> = {
+  Node: 'nodes',
+  Namespace: 'namespaces',
+  Pod: 'pods',
+  Service: 'services',
+  EndpointSlice: 'endpointslices',
+}
+
+/** Where a folder of each namespace lies. */
+export const NAMESPACED_FOLDERS = (Object.keys(FOLDERS) as Kind[])
+  .filter((kind) => NAMESPACED[kind])
+  .map((kind) => FOLDERS[kind])
+export const CLAIMS_FOLDER = 'service-claims'
 
 /** The folders that always exist. */
-export const FIXED_FOLDERS = ['nodes', 'namespaces', 'pods', 'pods/default', 'ranges']
+export const FIXED_FOLDERS = [
+  'nodes',
+  'namespaces',
+  ...NAMESPACED_FOLDERS.flatMap((folder) => [folder, `${folder}/default`]),
+  'ranges',
+  CLAIMS_FOLDER,
+]
 
 /** What a file holds, by its place: half of an object, something that is ignored, or a mistake to report. */
 export type Place = { key: ObjectKey; part: 'spec' | 'status' } | { mistake: string } | undefined
 
 export function keyOf(object: { kind: Kind; metadata: { name: string; namespace?: string } }): ObjectKey {
   const { kind, metadata } = object
-  return kind === 'Pod'
+  return NAMESPACED[kind]
     ? { kind, name: metadata.name, namespace: metadata.namespace ?? 'default' }
     : { kind, name: metadata.name }
 }
@@ -56,7 +77,7 @@ export function placeAt(path: string): Place {
   const [folder = '', ...rest] = path.split('/')
   const file = rest.pop() ?? ''
   const kind = (Object.keys(FOLDERS) as Kind[]).find((one) => FOLDERS[one] === folder)
-  if (kind === undefined || /^[.#]|~$/.test(file) || rest.length !== (kind === 'Pod' ? 1 : 0)) return undefined
+  if (kind === undefined || /^[.#]|~$/.test(file) || rest.length !== (NAMESPACED[kind] ? 1 : 0)) return undefined
   if (/\.(yml|json)$/.test(file)) return { mistake: 'is not read: rename it so that it ends in .yaml' }
   if (!file.endsWith(ENDING)) return undefined
   const part = file.endsWith(STATUS_ENDING) ? 'status' : 'spec'

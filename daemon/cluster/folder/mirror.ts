@@ -11,11 +11,12 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { PolderError } from '../../errors.ts'
-import type { ClusterObject, Kind, Namespace, NodeStatus, ObjectKey, PodStatus } from '../objects.ts'
+import type { ClusterObject, Kind, Namespace, ObjectKey } from '../objects.ts'
 import { parseManifests } from '../schema.ts'
+import { type ServiceStatus, withAllocation } from '../service-objects.ts'
 import type { Change, Problem } from '../store.ts'
 import { describeKey, keyOf, keyText, placeAt, specPath, statusPath } from './layout.ts'
-import { parseStatus, type StatusFile } from './status-file.ts'
+import { type ObjectStatus, parseStatus, type StatusFile } from './status-file.ts'
 import { readStoreFile, type StoreFile } from './store-file.ts'
 
 export interface MirrorLog {
@@ -65,10 +66,15 @@ export class Mirror {
   }
 
   /** The status that belongs to the object as it is now, not to one that had its name before. */
-  status(key: ObjectKey): PodStatus | NodeStatus | undefined {
+  status(key: ObjectKey): ObjectStatus | undefined {
     const uid = this.spec(key)?.metadata.uid
     const file = this.#files.get(statusPath(key))?.status
     return file === undefined || (file.uid !== undefined && file.uid !== uid) ? undefined : file.status
+  }
+
+  /** What the status file says, of whatever object of this name it was written. */
+  lastStatus(key: ObjectKey): ObjectStatus | undefined {
+    return this.#files.get(statusPath(key))?.status?.status
   }
 
   isBroken(path: string): boolean {
@@ -164,7 +170,9 @@ export class Mirror {
     if (spec === undefined) return keyText(key) === keyText(DEFAULT_NAMESPACE_KEY) ? DEFAULT_NAMESPACE : undefined
     if (spec.kind === 'Namespace') return { ...spec, status: { phase: 'Active' } }
     const status = this.status(key)
-    return status === undefined ? spec : ({ ...spec, status } as ClusterObject)
+    if (status === undefined) return spec
+    if (spec.kind === 'Service') return withAllocation(spec, status as ServiceStatus)
+    return { ...spec, status } as ClusterObject
   }
 }
 

@@ -7,20 +7,28 @@ import { z } from 'zod'
 import { parsePlaced, showPath } from '../../config/placed-yaml.ts'
 import { PolderError } from '../../errors.ts'
 import type { NodeStatus, ObjectKey, PodStatus } from '../objects.ts'
+import type { ServiceStatus } from '../service-objects.ts'
+import { SERVICE_STATUS_SCHEMA } from '../service-shapes.ts'
 import { NODE_STATUS_SCHEMA, POD_STATUS_SCHEMA } from '../shapes.ts'
+
+export type ObjectStatus = PodStatus | NodeStatus | ServiceStatus
+
+const SCHEMAS = { Pod: POD_STATUS_SCHEMA, Node: NODE_STATUS_SCHEMA, Service: SERVICE_STATUS_SCHEMA }
 
 export interface StatusFile {
   uid?: string
-  status: PodStatus | NodeStatus
+  status: ObjectStatus
 }
 
 export function parseStatus(text: string, place: string, key: ObjectKey): StatusFile {
-  if (key.kind === 'Namespace') throw badStatus([`${place}: is not read: namespaces have no status`])
+  if (key.kind === 'Namespace' || key.kind === 'EndpointSlice') {
+    throw badStatus([`${place}: is not read: a ${key.kind} has no status`])
+  }
   const { documents, mistakes } = parsePlaced(text, place)
   const document = documents[0]
   if (mistakes.length > 0) throw badStatus(mistakes)
   if (document === undefined || documents.length > 1) throw badStatus([`${place}: must hold exactly one object`])
-  const status = key.kind === 'Pod' ? POD_STATUS_SCHEMA : NODE_STATUS_SCHEMA
+  const status: z.ZodType<ObjectStatus> = SCHEMAS[key.kind]
   const namespace = key.namespace === undefined ? z.undefined() : z.literal(key.namespace)
   const metadata = z.object({
     name: z.literal(key.name),

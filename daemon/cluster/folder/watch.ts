@@ -7,7 +7,7 @@
  */
 import { type FSWatcher, mkdirSync, readdirSync, statSync, watch } from 'node:fs'
 import { join } from 'node:path'
-import { FIXED_FOLDERS } from './layout.ts'
+import { FIXED_FOLDERS, NAMESPACED_FOLDERS } from './layout.ts'
 
 /** After the last event of a series, but never longer than GATHER_MS_MAX after the first. */
 const GATHER_MS = 10
@@ -74,7 +74,7 @@ export class FolderWatch {
   #watch(directory: string): FSWatcher | undefined {
     try {
       const watcher = watch(join(this.#folder, directory), (_event, name) => {
-        if (directory === '' || directory === 'pods') this.#watchDirectories()
+        if (directory === '' || NAMESPACED_FOLDERS.includes(directory)) this.#watchDirectories()
         if (name !== null) this.#mark(join(directory, name))
         else this.rescan()
       })
@@ -90,12 +90,17 @@ export class FolderWatch {
   #directories(): Map<string, number> {
     for (const fixed of FIXED_FOLDERS) this.#putBack(fixed)
     const present = new Map<string, number>()
-    const namespaces = namesIn(join(this.#folder, 'pods')).filter((name) => !name.startsWith('.'))
-    for (const directory of ['', 'nodes', 'namespaces', 'pods', ...namespaces.map((name) => join('pods', name))]) {
+    for (const directory of ['', 'nodes', 'namespaces', ...NAMESPACED_FOLDERS.flatMap((one) => this.#withInner(one))]) {
       const inode = inodeOf(join(this.#folder, directory))
       if (inode !== undefined) present.set(directory, inode)
     }
     return present
+  }
+
+  /** A folder and those of the namespaces in it. */
+  #withInner(folder: string): string[] {
+    const namespaces = namesIn(join(this.#folder, folder)).filter((name) => !name.startsWith('.'))
+    return [folder, ...namespaces.map((name) => join(folder, name))]
   }
 
   /** Nothing here may throw: a full or read-only disk must not end polderd from within a timer. */

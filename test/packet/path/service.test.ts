@@ -37,7 +37,17 @@ const V6 = ['fd00:10:244:1::5', 'fd00:10:244:1::6', 'fd00:10:244:2::9']
 function servicePort(identity: number, port: Partial<ServicePort> & Pick<ServicePort, 'frontends'>): ServicePort {
   const endpoints = port.endpoints ?? []
   const all = endpoints.map((_, i) => i)
-  return { protocol: 6, endpoints, inside: all, outside: all, affinitySeconds: 0, sourceRanges: [], identity, ...port }
+  return {
+    usable: all.length,
+    protocol: 6,
+    endpoints,
+    inside: all,
+    outside: all,
+    affinitySeconds: 0,
+    sourceRanges: [],
+    identity,
+    ...port,
+  }
 }
 
 const endpoints = (addresses: string[], port: number, first: number) =>

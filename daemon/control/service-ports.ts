@@ -1,0 +1,116 @@
+/**
+ * From a Service and those who stand behind it to what the data path works by: one service port for each port and family
+ * that it has. Pure.
+ *
+ * A node port has two kinds of frontends. What comes from outside, or from the host, the kernel has sent on to the node's
+ * virtual address (host/nftables.ts); a pod that asks for an address of the node is met at that address.
+ */
+import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../packet/formats/protocols.ts'
+import type { Frontend, ServicePort } from '../../packet/tables/services.ts'
+import type { Pod } from '../cluster/objects.ts'
+import {
+  type EndpointSlice,
+  familyOf,
+  HEADLESS,
+  type IpFamily,
+  type Service,
+  type ServicePortSpec,
+  type ServiceProtocol,
+} from '../cluster/service-objects.ts'
+import { endpointsOf, identityOf, nameOf, type ServiceEndpoint, usable } from './endpoints.ts'
+
+export const PROTOCOLS: Record<ServiceProtocol, number> = { TCP: PROTOCOL_TCP, UDP: PROTOCOL_UDP, SCTP: PROTOCOL_SCTP }
+const AFFINITY_SECONDS = 10_800
+
+/** The node that this is computed for. */
+export interface Here {
+  nodeName: string
+  /** The node's own addresses, at which pods find its node ports. */
+  addresses: readonly string[]
+  /** Where the host sends what comes to a node port, one for each family. */
+  virtualAddresses: readonly string[]
+}
+
+export interface NodePort {
+  protocol: ServiceProtocol
+  port: number
+  family: IpFamily
+}
+
+export function servicePortsOf(
+  service: Service,
+  slices: readonly EndpointSlice[],
+  pods: readonly Pod[],
+  here: Here,
+): ServicePort[] {
+  const { ports = [] } = service.spec
+  return clusterIPsOf(service).flatMap((clusterIP) =>
+    ports.map((port) => {
+      const family = familyOf(clusterIP)
+      return servicePortOf(service, port, clusterIP, endpointsOf(service, port, family, slices, pods), here)
+    }),
+  )
+}
+
+/** The node ports that the host must send on. */
+export function nodePortsOf(service: Service): NodePort[] {
+  return clusterIPsOf(service).flatMap((clusterIP) =>
+    (service.spec.ports ?? []).flatMap(({ protocol, nodePort }) =>
+      given(service, nodePort) ? [{ protocol, port: nodePort!, family: familyOf(clusterIP) }] : [],
+    ),
+  )
+}
+
+/** Addresses that were given to it; those it asks for may be another's. */
+function clusterIPsOf({ status }: Service): string[] {
+  return status?.clusterIPs.filter((address) => address !== HEADLESS) ?? []
+}
+
+function given({ status }: Service, nodePort: number | undefined): boolean {
+  return nodePort !== undefined && status?.nodePorts.some((one) => one.nodePort === nodePort) === true
+}
+
+function servicePortOf(
+  service: Service,
+  port: ServicePortSpec,
+  clusterIP: string,
+  endpoints: readonly ServiceEndpoint[],
+  here: Here,
+): ServicePort {
+  const { spec } = service
+  const isHere = ({ nodeName }: ServiceEndpoint): boolean => nodeName === here.nodeName
+  const all = usable(endpoints)
+  const inside = spec.internalTrafficPolicy === 'Local' ? usable(endpoints, isHere) : all
+  const outside = spec.externalTrafficPolicy === 'Local' ? usable(endpoints, isHere) : all
+  // A datagram has nothing to lose by going to another one.
+  const kept =
+    port.protocol === 'UDP' ? endpoints.filter((one) => all.includes(one) || one.terminating) : [...endpoints]
+  const indices = (list: readonly ServiceEndpoint[]): number[] => list.map((one) => kept.indexOf(one))
+  return {
+    identity: identityOf(nameOf(service, port), familyOf(clusterIP)),
+    protocol: PROTOCOLS[port.protocol],
+    frontends: frontendsOf(service, port, clusterIP, here),
+    endpoints: kept.map(({ address, port: number, identity }) => ({ address, port: number, identity })),
+    usable: all.length,
+    inside: indices(inside),
+    outside: indices(outside),
+    affinitySeconds:
+      spec.sessionAffinity === 'ClientIP'
+        ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? AFFINITY_SECONDS)
+        : 0,
+    sourceRanges: [],
+  }
+}
+
+function frontendsOf(service: Service, port: ServicePortSpec, clusterIP: string, here: Here): Frontend[] {
+  const frontends: Frontend[] = [{ address: clusterIP, port: port.port, from: 'inside' }]
+  if (!given(service, port.nodePort)) return frontends
+  const ofFamily = (address: string): boolean => familyOf(address) === familyOf(clusterIP)
+  for (const address of here.virtualAddresses.filter(ofFamily)) {
+    frontends.push({ address, port: port.nodePort!, from: 'outside' })
+  }
+  for (const address of here.addresses.filter(ofFamily)) {
+    frontends.push({ address, port: port.nodePort!, from: 'inside', sharesAddress: true })
+  }
+  return frontends
+}
