@@ -160,9 +160,12 @@ describe('mistakes', () => {
       podWith('').replace('name: web', 'name: web, labels: {a/b/c: x}'),
       /metadata\.labels\.a\/b\/c: "x" has a key that must be/,
     ],
-    ['kind: pod', 'pod.yaml:1:7 kind: "pod" must be one of Pod, Node, Namespace; did you mean Pod?'],
-    ['kind: Deployment', 'pod.yaml:1:7 kind: "Deployment" must be one of Pod, Node, Namespace'],
-    ['metadata: {}', 'pod.yaml:1:1 kind: is missing; must be one of Pod, Node, Namespace'],
+    [
+      'kind: pod',
+      'pod.yaml:1:7 kind: "pod" must be one of Pod, Node, Namespace, Service, EndpointSlice; did you mean Pod?',
+    ],
+    ['kind: Deployment', 'pod.yaml:1:7 kind: "Deployment" must be one of Pod, Node, Namespace, Service, EndpointSlice'],
+    ['metadata: {}', 'pod.yaml:1:1 kind: is missing; must be one of Pod, Node, Namespace, Service, EndpointSlice'],
     ['just text', 'pod.yaml:1:1: "just text" must be an object with apiVersion, kind, metadata and spec'],
     [
       '{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {podCIDRs: [10.1.0.1/16]}}',

@@ -32,7 +32,13 @@ it('a worker that cannot start makes the start fail', async () => {
 
 it('starts, takes pods, and stops', async () => {
   const plane = new DataPlane({ poisonFolder, flows, log })
-  await plane.start({ hostFd: openEvent(), underlayFd: openEvent(), senderFds: [openEvent()], surroundings, services: [] })
+  await plane.start({
+    hostFd: openEvent(),
+    underlayFd: openEvent(),
+    senderFds: [openEvent()],
+    surroundings,
+    services: [],
+  })
   const ports = await Promise.all(['10.0.0.2', '10.0.0.3'].map((address) => plane.addPod(openEvent(), [address])))
   expect(new Set(ports).size).toBe(2)
   await Promise.all(ports.map((port) => plane.removePod(port)))

@@ -157,7 +157,7 @@ it.each(['from-pod', 'from-peer', 'from-host'] as const)(
 
 /**
  * What only a device, a socket or a dying worker can answer (test/netns/drop-reasons and worker-death.test.ts reach
- * those), and what a table answers whose every flow is assured (flow.test.ts).
+ * those), what a table answers whose every flow is assured (flow.test.ts), and what Services answer (service.test.ts).
  */
 const OTHERS = [
   'socket-full',
@@ -167,6 +167,12 @@ const OTHERS = [
   'bad-offload',
   'poison',
   'flow-table-full',
+  'no-endpoint',
+  'no-local-endpoint',
+  'no-such-service-port',
+  'endpoint-gone',
+  'source-not-allowed',
+  'no-free-port',
 ]
 
 it('every reason that the path itself can give was given', () => {

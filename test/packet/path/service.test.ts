@@ -288,7 +288,13 @@ describe('when endpoints go', () => {
     SERVICES.map((port) => {
       const left = port.endpoints.filter(({ address }) => address !== gone)
       const all = left.map((_, i) => i)
-      return { ...port, endpoints: left, inside: all, outside: port.outside.length === 0 ? [] : all }
+      return {
+        ...port,
+        endpoints: left,
+        usable: left.length,
+        inside: all,
+        outside: port.outside.length === 0 ? [] : all,
+      }
     })
 
   it('TCP flows to one that is still there, terminating say, go on; new ones go elsewhere', () => {
@@ -314,7 +320,7 @@ describe('when endpoints go', () => {
     use(without('10.244.2.9'))
     expect(enter('pod', 'udp 10.244.1.5:1 > 10.96.0.53:53')).toBe('no-endpoint')
     const moved = endpoints(['10.244.1.6'], 53, 99)
-    use(SERVICES.map((port) => (port.identity === 3 ? { ...port, endpoints: moved } : port)))
+    use(SERVICES.map((port) => (port.identity === 3 ? { ...port, endpoints: moved, usable: 1 } : port)))
     expect(enter('pod', 'udp 10.244.1.5:1 > 10.96.0.53:53')).toBe('pod 4: 10.244.1.5:1 > 10.244.1.6:53')
     expect(enter('podB', 'udp 10.244.1.6:53 > 10.244.1.5:1')).toBe('pod 3: 10.96.0.53:53 > 10.244.1.5:1')
   })
