@@ -52,6 +52,19 @@ table inet polder {
 `)
   })
 
+  test('sends node ports on to the address that leads to polder0, and shows who would be answered past it as the node', () => {
+    const nodePorts = (['TCP', 'UDP'] as const).map((protocol) => ({ protocol, port: 30_080, family: 'IPv4' as const }))
+    const lines = tableScript({ ...spec, nodePorts })
+      .split('\n')
+      .map((line) => line.trim())
+    expect(lines).toContain('elements = { tcp . 30080, udp . 30080 }')
+    const dnat = 'meta nfproto ipv4 fib daddr type local meta l4proto . th dport @nodeports4 dnat ip to 10.244.1.0'
+    expect(lines.filter((line) => line === dnat)).toHaveLength(2)
+    expect(lines).toContain('oifname "polder0" ip daddr 10.244.1.0 ip saddr 127.0.0.0/8 masquerade')
+    expect(lines).toContain('oifname "polder0" ip daddr 10.244.1.0 ip saddr @cluster4 masquerade')
+    expect(lines.join()).not.toContain('nodeports6')
+  })
+
   test('is the same in whatever order the nodes come', () => {
     expect(tableScript({ ...spec, nodeAddresses: spec.nodeAddresses.toReversed() })).toBe(tableScript(spec))
   })
