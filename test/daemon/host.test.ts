@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { readTask } from '../../daemon/config/task.ts'
 import { PolderError } from '../../daemon/errors.ts'
 import type { Inspected } from '../../daemon/host/findings/check.ts'
-import { forwardDrop } from '../../daemon/host/findings/firewall.ts'
+import { forwardDrop, kubeProxy } from '../../daemon/host/findings/firewall.ts'
 import { underlayAddressOf } from '../../daemon/host/findings/nodes.ts'
 import { parseRuleset } from '../../daemon/host/findings/ruleset.ts'
 import { offloadsMissing } from '../../daemon/host/findings/software.ts'
@@ -78,6 +78,23 @@ table inet polder {
     const metadata = { name: 'evil', annotations: { 'polder/underlay-address': address } }
     expect(underlayAddressOf({ apiVersion: 'v1', kind: 'Node', metadata, spec: { podCIDRs: [] } })).toBeUndefined()
   })
+})
+
+test.each<[string, object[], Map<string, string>, string | undefined]>([
+  ['nothing', [], new Map(), undefined],
+  [
+    'its nftables',
+    [{ chain: { family: 'ip', table: 'kube-proxy', name: 'services' } }],
+    new Map(),
+    'table ip kube-proxy',
+  ],
+  ['its iptables', [{ chain: { family: 'ip', table: 'nat', name: 'KUBE-SERVICES' } }], new Map(), 'KUBE-SERVICES'],
+  ['its older iptables', [], new Map([['iptables-legacy', '-N KUBE-SERVICES']]), 'iptables-legacy'],
+])('kube-proxy is known by %s', (_, listed, legacy, place) => {
+  const ruleset = { ...parseRuleset(JSON.stringify({ nftables: listed })), legacy }
+  const found = kubeProxy({ ruleset } as unknown as Inspected)
+  expect(found.map(({ id }) => id)).toEqual(place === undefined ? [] : ['kube-proxy'])
+  expect(found.map(({ message }) => message).join()).toContain(place ?? '')
 })
 
 describe('firewalls that drop what is forwarded', () => {

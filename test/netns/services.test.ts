@@ -12,8 +12,11 @@ import type { FlowsAnswer } from '../../daemon/api/types.ts'
 import type { Service } from '../../daemon/cluster/service-objects.ts'
 import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
 import { connect, Netns, type NetnsProcess, until } from '../support/netns.ts'
+import type { Transferred } from '../support/transfer-run.ts'
 
 const NODE = new URL('../../node_modules/.bin/node', import.meta.url).pathname
+const TRANSFER = new URL('../support/transfer.ts', import.meta.url).pathname
+const UDP_ECHO = new URL('../support/udp-echo.ts', import.meta.url).pathname
 const POLDER = new URL('../../scripts/polder', import.meta.url).pathname
 /** Answers TCP and UDP at port 8080: NAME ADDRESS-OF-THE-CLIENT; a line that comes over TCP, with itself. */
 const SERVER = `const name = process.argv[1]
@@ -132,6 +135,56 @@ function endpoints(...words: string[]): void {
   }
 }
 
+interface ServeOptions {
+  protocol?: string
+  nodePort?: number
+  clusterIPs?: string[]
+}
+
+/** The Service `name` at the same port on both families, with one endpoint. */
+function serve(name: string, port: number, word: string, more: ServeOptions = {}): void {
+  const { protocol = 'TCP', nodePort, clusterIPs = ['10.96.0.70', 'fd00:10:96::70'] } = more
+  const ports = [{ port, protocol, ...(nodePort !== undefined && { nodePort }) }]
+  const type = nodePort === undefined ? 'ClusterIP' : 'NodePort'
+  const spec = { type, clusterIPs, ipFamilyPolicy: 'RequireDualStack', ports }
+  write(`services/default/${name}.yaml`, { apiVersion: 'v1', kind: 'Service', metadata: { name }, spec })
+  for (const [family, addressType] of [
+    ['v4', 'IPv4'],
+    ['v6', 'IPv6'],
+  ] as const) {
+    const metadata = { name: `${name}-${family}`, labels: { 'kubernetes.io/service-name': name } }
+    const endpoints = [{ addresses: [pods[word]![family]], nodeName: word === 'a' ? 'node1' : 'node2' }]
+    const slice = {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata,
+      addressType,
+      ports: [{ port, protocol }],
+      endpoints,
+    }
+    write(`endpointslices/default/${name}-${family}.yaml`, slice)
+  }
+}
+
+async function transferTo(
+  server: Netns,
+  client: Netns,
+  address: string,
+  bytes: number,
+): Promise<[Transferred, Transferred]> {
+  const listening = server.spawn(NODE, TRANSFER, 'listen', '::', '7000', String(bytes))
+  await until(() => listening.stderr.includes('listening'))
+  // Until the data path knows the endpoint the Service refuses, or leads to one that nobody listens at.
+  for (let left = 100; ; left--) {
+    const { code, stdout } = await client.attempt(NODE, TRANSFER, 'connect', address, '7000', String(bytes))
+    if (code === 0 && stdout !== '') {
+      await listening.ended
+      return [JSON.parse(listening.stdout), JSON.parse(stdout)]
+    }
+    if (left === 0) throw new Error('the transfer was refused')
+  }
+}
+
 const backend = (): Promise<Service> => one.get<Service>('/v1/objects/Service/default/backend')
 
 async function ask(netns: Netns, address: string, port: number, times = 1): Promise<string[]> {
@@ -240,6 +293,42 @@ it('flows show who was asked and who answers', async () => {
   expect(flows.some(({ state }) => state === 'established')).toBe(true)
 })
 
+describe.each(['v4', 'v6'] as const)('through a ClusterIP over IP%s', (family) => {
+  it('transfers in both directions at once arrive whole, to a pod of either node and to itself', async () => {
+    for (const word of ['a', 'b', 'far']) {
+      serve('transfer', 7000, word)
+      const address = family === 'v4' ? '10.96.0.70' : 'fd00:10:96::70'
+      for (const from of ['near', 'far'] as const) {
+        const [server, client] = await transferTo(pods[word]!.netns, pods[from]!.netns, address, 20_000_000)
+        expect([client.received, client.sent]).toEqual([server.sent, server.received])
+      }
+    }
+  }, 120_000)
+
+  it('datagrams of every size come back, in fragments too', async () => {
+    const server = pods['b']!.netns.spawn(NODE, UDP_ECHO, 'serve', '::', '7007')
+    serve('transfer', 7007, 'b', { protocol: 'UDP' })
+    const address = family === 'v4' ? '10.96.0.70' : 'fd00:10:96::70'
+    await until(async () => {
+      const { lost, changed } = JSON.parse(await pods['near']!.netns.run(NODE, UDP_ECHO, 'ask', address, '7007'))
+      return lost.length === 0 && changed.length === 0
+    }, 30_000)
+    await server.end()
+  }, 60_000)
+
+  it('traceroute ends at the Service, and sees nothing behind it', async () => {
+    const address = clusterIPs[family]
+    const printed = await pods['near']!.netns.run('traceroute', '-n', '-T', '-p', '80', '-q', '1', '-w', '2', address)
+    const hops = printed
+      .trim()
+      .split('\n')
+      .slice(1)
+      .map((line) => line.trim().split(/\s+/)[1])
+    expect(hops.at(-1)).toBe(address)
+    expect(hops.length).toBeLessThanOrEqual(3)
+  }, 30_000)
+})
+
 describe('a node port', () => {
   it('serves a client beyond the cluster on each node, which keeps its address', async () => {
     for (const [i, node] of [one, two].entries()) {
@@ -271,6 +360,54 @@ describe('a node port', () => {
       expect([address, tally(await ask(pods['near']!.netns, address, 30_080, 40))]).toEqual([address, ['a', 'b', 'c']])
     }
   }, 30_000)
+
+  it('carries datagrams of every size, in fragments too, from beyond the cluster', async () => {
+    const server = pods['b']!.netns.spawn(NODE, UDP_ECHO, 'serve', '::', '7008')
+    serve('echo', 7008, 'b', { protocol: 'UDP', nodePort: 30_708, clusterIPs: ['10.96.0.71', 'fd00:10:96::71'] })
+    await using client = await Netns.create('sender')
+    await connect(client, 'eth0', one.netns, 'tosender')
+    for (const [mine, theirs] of [
+      ['203.0.113.66/30', '203.0.113.65/30'],
+      ['2001:db8:9::2/64', '2001:db8:9::1/64'],
+    ] as const) {
+      await client.run('ip', 'address', 'add', mine, 'dev', 'eth0')
+      await one.netns.run('ip', 'address', 'add', theirs, 'dev', 'tosender')
+      await until(async () => {
+        const said = await client.run(NODE, UDP_ECHO, 'ask', theirs.split('/')[0]!, '30708')
+        const { lost, changed } = JSON.parse(said)
+        return lost.length === 0 && changed.length === 0
+      }, 30_000)
+    }
+    await server.end()
+  }, 60_000)
+
+  it('keeps a client from beyond the cluster connected while both polderds are killed', async () => {
+    await using client = await Netns.create('steady')
+    await connect(client, 'eth0', one.netns, 'tosteady')
+    await client.run('ip', 'address', 'add', '203.0.113.70/30', 'dev', 'eth0')
+    await one.netns.run('ip', 'address', 'add', '203.0.113.69/30', 'dev', 'tosteady')
+    const connections = Array.from({ length: 6 }, () => client.spawn(NODE, '-e', STEADY, '203.0.113.69', '30080'))
+    const lines = (): number[] => connections.map(({ stdout }) => stdout.split('\n').length)
+    await until(() => lines().every((count) => count > 5), 10_000)
+    for (const node of [one, two]) {
+      await node.kill()
+      await node.start()
+    }
+    const before = lines()
+    await until(() => lines().every((count, i) => count > before[i]! + 10), 20_000)
+    for (const connection of connections) {
+      expect(connection.stdout).not.toMatch(/closed|E[A-Z]+/)
+      await connection.end()
+    }
+  }, 60_000)
+
+  it('comes back when somebody takes away the route, the rules or the setting that it needs', async () => {
+    await one.netns.run('ip', 'route', 'delete', '10.96.0.0/16', 'dev', 'polder0')
+    await one.netns.run('nft', 'delete', 'table', 'inet', 'polder')
+    await one.netns.run('sysctl', '-qw', 'net.ipv4.conf.polder0.route_localnet=0')
+    await reaches(one.netns, '127.0.0.1', 30_080)
+    await reaches(one.netns, clusterIPs.v4, 80)
+  }, 60_000)
 
   it('leaves other ports of the node alone', async () => {
     expect(await ask(pods['near']!.netns, one.underlayAddress, 30_081)).toEqual(['ECONNREFUSED'])

@@ -9,7 +9,7 @@ import { PolderError } from '../../errors.ts'
 import { Netlink } from '../../netlink/netlink.ts'
 import { refuseWhileRunning } from '../running.ts'
 import { type Check, error, type Inspected, warning } from './check.ts'
-import { forwardDrop } from './firewall.ts'
+import { forwardDrop, kubeProxy } from './firewall.ts'
 import { mtuDiffers, natUnderlay, sameMachineId, sameUnderlayAddress } from './nodes.ts'
 import { forwarding, rangeOverlap, reversePath, routerAdvertisements } from './routing.ts'
 import { NO_RULES, type Ruleset, readRuleset } from './ruleset.ts'
@@ -29,6 +29,7 @@ const CHECKS: Check[] = [
   forwarding,
   routerAdvertisements,
   forwardDrop,
+  kubeProxy,
   cniShadowed,
 ]
 
