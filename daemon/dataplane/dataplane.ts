@@ -186,7 +186,10 @@ export class DataPlane implements PodPorts {
   /** Calls `told` with what the data path works by: now, and `delayMs` after a change. */
   onAdopted(
     delayMs: number,
-    told: (works: Pick<DataPlaneStart, 'surroundings' | 'services'>, pods: { fd: number; addresses: string[] }[]) => void,
+    told: (
+      works: Pick<DataPlaneStart, 'surroundings' | 'services'>,
+      pods: { fd: number; addresses: string[] }[],
+    ) => void,
   ): void {
     this.#adopted = () => {
       this.#adoptedTimer ??= setTimeout(() => {

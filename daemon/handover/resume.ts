@@ -152,7 +152,10 @@ function textOf(file: string): string | null {
 }
 
 /** Undefined where a descriptor is not there, or the node has another address now. */
-function startOf({ config, underlay, surroundings, services }: Remembered, fdStore: FdStore): DataPlaneStart | undefined {
+function startOf(
+  { config, underlay, surroundings, services }: Remembered,
+  fdStore: FdStore,
+): DataPlaneStart | undefined {
   const hostFd = fdStore.peek(HOST_DESCRIPTOR)
   const underlayFd = fdStore.peek(UNDERLAY_DESCRIPTOR)
   if (hostFd === undefined || underlayFd === undefined || !isTun(hostFd, -1, HOST_DEVICE)) return undefined
