@@ -37,6 +37,8 @@ const PODS: Record<string, string> = {
 const HOST = ['10.244.1.1', 'fd00:10:244:1::1', '192.0.2.1']
 const PEER = networks('10.244.2.0/24', 'fd00:10:244:2::/64', '192.0.2.2/32')
 const CLUSTER = networks('10.244.0.0/16', 'fd00:10:244::/48')
+/** None of which there is: service.test.ts has the others. */
+const SERVICES = networks('10.96.0.0/16', 'fd00:10:96::/112')
 const NEVER = networks('0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3', '::/16', 'ff00::/8', 'fe80::/10')
 
 type Network = [ipaddr.IPv4 | ipaddr.IPv6, number]
@@ -73,7 +75,7 @@ function lookup(dst: string): string {
   if (dst in PODS) return PODS[dst]!
   if (HOST.includes(dst)) return 'host'
   if (isIn(dst, PEER)) return 'peer 0'
-  return isIn(dst, CLUSTER) ? 'drop' : 'world'
+  return isIn(dst, CLUSTER) || isIn(dst, SERVICES) ? 'drop' : 'world'
 }
 
 /** The IP packet in the envelope, or what becomes of the datagram without one. */
