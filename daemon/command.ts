@@ -22,7 +22,13 @@ import { VERSION } from './version.ts'
 const LOG_LOOK_MS = 60_000
 const COMPILED_AFTER_MS = 2000
 
-export async function command(argv: string[], service: Service, resumed: Resumed | undefined): Promise<void> {
+/** `environment`: as the process got it, with what systemd says in it. */
+export async function command(
+  argv: string[],
+  service: Service,
+  resumed: Resumed | undefined,
+  environment: NodeJS.ProcessEnv,
+): Promise<void> {
   const information = informationFor(argv, VERSION)
   if (information !== undefined) {
     process.stdout.write(`${information}\n`)
@@ -35,7 +41,7 @@ export async function command(argv: string[], service: Service, resumed: Resumed
   }
   if (task === 'doctor') process.stdout.write(`${JSON.stringify(await surveyAlone(config))}\n`)
   else if (task === 'uninstall') process.stdout.write(`${(await uninstall(config, purge)).join('\n')}\n`)
-  else if (task === 'reload') await reload(settings)
+  else if (task === 'reload') await reload(settings, environment)
   else {
     const called = { argv, env: { ...process.env }, configFile: file }
     await run({ config, called, service, resumed }, task === 'takeover')

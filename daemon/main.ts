@@ -14,10 +14,11 @@ function fail(error: unknown): void {
 }
 
 async function main(argv: string[]): Promise<void> {
+  const environment = { ...process.env }
   const service = serviceOf(process.env)
   const resumed: Resumed | undefined = resume(argv, process.env, service)
   const { command } = await import('./command.ts')
-  await command(argv, service, resumed)
+  await command(argv, service, resumed, environment)
 }
 
 main(process.argv.slice(2)).catch(fail)

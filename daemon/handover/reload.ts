@@ -10,10 +10,11 @@ import { PolderError } from '../errors.ts'
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url))
 
-/** `settings`: the flags that are settings. */
-export async function reload(settings: readonly string[]): Promise<void> {
+/** `settings`: the flags that are settings; `environment`: as this process got it, systemd's words included. */
+export async function reload(settings: readonly string[], environment: NodeJS.ProcessEnv): Promise<void> {
   const child = spawn(process.execPath, [...process.execArgv, MAIN, '--takeover', ...settings], {
     detached: true,
+    env: environment,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
   const [outcome] = (await Promise.race([once(child, 'message'), once(child, 'exit')])) as [unknown]

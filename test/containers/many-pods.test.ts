@@ -139,7 +139,8 @@ while [ "$*" = "$seen" ]; do set -- *.json; done; kill -9 $pid`
 
 /** Kills a daemon in the very moment in which an attachment of its node comes or goes, and starts it again. */
 async function killAmidst(node: LabNode, daemon: 'containerd' | 'polderd'): Promise<void> {
-  const pid = daemon === 'polderd' ? (await client(node).node()).pid : await inside(node, 'pidof', 'containerd')
+  const pid =
+    daemon === 'polderd' ? (await client(node).node()).pid : await inside(node, 'pgrep', '-o', '-x', 'containerd')
   await inside(node, 'timeout', '30', 'sh', '-c', KILL_AMIDST, 'sh', String(pid).trim())
   await labUp()
 }

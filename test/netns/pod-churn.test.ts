@@ -219,6 +219,19 @@ function comparable(all: Record<string, string[]>): Record<string, string[] | nu
 
 const memory = (): number[] => cluster.nodes.map(({ pid }) => residentBytes(pid))
 
+/** Resolves once nothing has changed for two seconds: polderd loads a second worker after its start, to stand by. */
+async function atRest(): Promise<Record<string, string[]>> {
+  let last = await everything()
+  let sinceMs = performance.now()
+  await until(async () => {
+    const now = await everything()
+    if (JSON.stringify(comparable(now)) !== JSON.stringify(comparable(last))) sinceMs = performance.now()
+    last = now
+    return performance.now() - sinceMs > 2000
+  }, SETTLE_MS)
+  return last
+}
+
 /** Waits until all is as before; resolves to what was seen last. */
 async function settle(before: Record<string, string[]>): Promise<Record<string, string[]>> {
   let after = await everything()
@@ -236,7 +249,7 @@ test(`${PODS} pods in and out, with kills of everything, leave everything as bef
   // Once on each lane, so that what polderd opens with its first pod is open.
   for (const lane of lanes)
     expect([await call('ADD', 'first', lane, false), await call('DEL', 'first', lane, false)]).toEqual([0, 0])
-  const before = await everything()
+  const before = await atRest()
   for (const { name } of cluster.nodes) {
     expect(before[`${name} attachments`]).toEqual([])
     // The first pods' addresses rest; in the end none does.

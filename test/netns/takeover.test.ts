@@ -160,9 +160,14 @@ test('what cannot be is refused, with the remedy, and changes nothing', async ()
   expect(await refused('--socket', '/tmp/polder-t-nobody.sock')).toContain('no polderd runs that could be taken over')
   expect(await refused('--underlay-address', '192.0.2.9')).toContain('underlay')
   await a.netns.run('ping', '-c', '1', '-W', '5', b.v4)
-  const first = await connect(node1.socket)
-  first.send({ ...helloLike(node1) })
-  expect(Object.keys((await first.next())!)).toContain('descriptors')
+  const begin = async () => {
+    const lines = await connect(node1.socket)
+    lines.send({ ...helloLike(node1) })
+    if (Object.keys((await lines.next())!).includes('descriptors')) return lines
+    lines.end()
+    return undefined
+  }
+  const first = (await until(begin, 20_000))!
   expect(await refused()).toContain('another takeover is under way')
   first.end()
   await until(() => node1.log.includes('this one goes on'))
