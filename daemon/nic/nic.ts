@@ -80,7 +80,7 @@ export const openNetlink = (netnsFd: number, groups: number, protocol = NETLINK_
 export const sendMessage = addon.sendMessage
 /** Resolves to the message's real length, also where it did not fit and was cut. */
 export const receiveMessage = addon.receiveMessage
-/** A UDP socket bound to `address` (4 or 16 bytes) and `port` (0: any), don't-fragment set; `receives` 1 asks for UDP GRO. */
+/** A UDP socket bound to `address` (4 or 16 bytes) and `port` (0: any), don't-fragment set; `receives`: 0 not at all, 1 with UDP GRO, 2 without. */
 export const openUnderlay = addon.openUnderlay
 /** What probeOffloads finds, as bits: datagrams sent in trains, received in trains, and trains through a TUN. */
 export const OFFLOAD_UDP_SEGMENT = 1

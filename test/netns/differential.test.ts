@@ -108,7 +108,7 @@ let netns: Netns
 let input: number
 let output: number
 /** One that asks for trains, one that takes datagrams one by one. */
-const sockets = [nic.openUnderlay(LOOPBACK, UDP_PORT, 1), nic.openUnderlay(LOOPBACK, UDP_PORT + 1, 0)]
+const sockets = [nic.openUnderlay(LOOPBACK, UDP_PORT, 1), nic.openUnderlay(LOOPBACK, UDP_PORT + 1, 2)]
 
 beforeAll(async () => {
   netns = await Netns.create('differential')

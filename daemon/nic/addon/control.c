@@ -172,7 +172,8 @@ napi_value open_underlay(napi_env env, napi_callback_info info) {
     setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
   }
   if (receives) {
-    setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+    /* 2: one datagram at a time, as where the kernel has no UDP_GRO */
+    if (receives == 1) setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
     /* The outer TOS carries congestion marks that belong to the packet inside (RFC 6040). */
     if (v4) setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof on);
     else setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
