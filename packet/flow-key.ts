@@ -14,6 +14,14 @@ export class FlowKey {
   /** Source port << 16 | destination port; of an ICMP echo, identifier << 16 | 1 for the question, | 0 for the answer. */
   ports = 0
   protocol = 0
+
+  /** As the source of `from`. */
+  takeSource(from: FlowKey): void {
+    this.src0 = from.src0
+    this.src1 = from.src1
+    this.src2 = from.src2
+    this.src3 = from.src3
+  }
 }
 
 /**

@@ -35,18 +35,30 @@ export class Rehearsal {
   readonly counters = new Float64Array(COUNTER_SLOTS)
   readonly #memory = createBatchMemory()
   readonly #batch: Batch
-  readonly #packets: { bytes: Uint8Array; port: number }[]
+  readonly #packets: Uint8Array[]
   #done = 0
 
   constructor() {
     this.#batch = new Batch(stage(), this.counters, this.#memory, () => {})
     const families = [4, 6] as const
-    this.#packets = families.flatMap((family) =>
+    const packets = families.flatMap((family) =>
       ([PROTOCOL_UDP, PROTOCOL_TCP] as const).flatMap((protocol) => [
         { bytes: build(family, protocol, PODS[family], PEERS[family]), port: POD },
         { bytes: enveloped(build(family, protocol, PEERS[family], PODS[family]), family), port: d.PORT_UNDERLAY },
       ]),
     )
+    this.#packets = Array.from({ length: SLOTS }, (_, slot) => packets[slot % packets.length]!.bytes)
+    for (let slot = 0; slot < SLOTS; slot++) this.#describe(slot, packets[slot % packets.length]!)
+  }
+
+  /** Every batch has the same descriptors. */
+  #describe(slot: number, { bytes, port }: { bytes: Uint8Array; port: number }): void {
+    const { rx } = this.#memory
+    const at = slot * d.RX_WORDS
+    rx[at + d.RX_PORT] = port
+    rx[at + d.RX_OFFSET] = slot * d.SLOT_BYTES + OFFSET
+    rx[at + d.RX_LENGTH] = bytes.length
+    if (port === d.PORT_UNDERLAY) rx.set(parseAddress(PEER_ADDRESS), at + d.RX_SRC_ADDR)
   }
 
   get isOver(): boolean {
@@ -55,18 +67,8 @@ export class Rehearsal {
 
   /** One batch: some tenths of a millisecond. */
   step(): void {
-    const { arena, rx } = this.#memory
-    const peer = parseAddress(PEER_ADDRESS)
-    for (let slot = 0; slot < SLOTS; slot++) {
-      const { bytes, port } = this.#packets[slot % this.#packets.length]!
-      const at = slot * d.RX_WORDS
-      arena.set(bytes, slot * d.SLOT_BYTES + OFFSET)
-      rx.fill(0, at, at + d.RX_WORDS)
-      rx[at + d.RX_PORT] = port
-      rx[at + d.RX_OFFSET] = slot * d.SLOT_BYTES + OFFSET
-      rx[at + d.RX_LENGTH] = bytes.length
-      if (port === d.PORT_UNDERLAY) rx.set(peer, at + d.RX_SRC_ADDR)
-    }
+    const { arena } = this.#memory
+    for (const [slot, bytes] of this.#packets.entries()) arena.set(bytes, slot * d.SLOT_BYTES + OFFSET)
     this.#batch.begin(SLOTS)
     this.#batch.run(++this.#done)
   }

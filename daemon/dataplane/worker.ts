@@ -52,8 +52,10 @@ const IDLE_WITH_FLOWS_MS = 1_000
 const NO_FLOWS_YET = openFlowMemory(flowsInMemory(1))
 
 function standBy(control: Int32Array): void {
-  const rehearsal = new Rehearsal()
-  while (Atomics.load(control, ON_DUTY) !== threadId && Atomics.load(control, STOP) === 0 && !rehearsal.isOver) {
+  // Not one whose turn it is at once: packets may wait for it.
+  let rehearsal: Rehearsal | undefined
+  while (Atomics.load(control, ON_DUTY) !== threadId && Atomics.load(control, STOP) === 0 && !rehearsal?.isOver) {
+    rehearsal ??= new Rehearsal()
     rehearsal.step()
   }
   for (;;) {

@@ -67,7 +67,7 @@ const ANSWERED_LIFETIME = 180 * SECOND // RFC 4787 asks for 2 minutes at least
 
 const other = new FlowKey()
 
-/** The flow of the packet. The answer is for keepFlow and wayBack alone, and holds until the next packet. */
+/** The flow of the packet. The answer is for the steps of its walk alone, and holds until the next packet. */
 export function findFlow(packet: Packet, tables: Tables): FlowRef {
   const { flows } = tables
   if (!packet.isFlowKey) return packet.l4 === 0 ? flowOfFragment(packet, tables) : flowQuoted(packet, tables)
@@ -99,18 +99,11 @@ export function aim(packet: Packet, found: FlowRef, tables: Tables): void {
   if (!isRelated(found)) return
   readTuple(flows.words, otherSide, packet.quoted)
   // An error may come from a router on the way: that one keeps its address.
-  if (!isSource(flows.words, side, packet)) keepSource(packet)
+  if (!isSource(flows.words, side, packet)) packet.leaves.takeSource(packet)
 }
 
 function isSource(words: Int32Array, tuple: number, { src0, src1, src2, src3 }: Packet): boolean {
   return words[tuple + 3] === src3 && words[tuple + 2] === src2 && words[tuple + 1] === src1 && words[tuple] === src0
-}
-
-function keepSource({ leaves, src0, src1, src2, src3 }: Packet): void {
-  leaves.src0 = src0
-  leaves.src1 = src1
-  leaves.src2 = src2
-  leaves.src3 = src3
 }
 
 /**
@@ -132,8 +125,8 @@ function flowQuoted(packet: Packet, tables: Tables): FlowRef {
 }
 
 /**
- * The packet will be delivered: its flow goes on, or begins here. Answers
- * 0, or the drop reason where there is no room for another flow. `origin` is where it came from, `verdict` where it goes.
+ * The packet will be delivered: its flow goes on, or begins here. `origin` is where it came from, `verdict` where it
+ * goes. Answers 0, or the drop reason where there is no room for another flow.
  */
 export function keepFlow(packet: Packet, found: FlowRef, origin: Verdict, verdict: Verdict, tables: Tables): number {
   if (found === UNTRACKED || isRelated(found)) return 0

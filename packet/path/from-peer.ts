@@ -1,6 +1,6 @@
 /**
  * The life of a packet from another node: out of its VXLAN envelope, then to a pod of this node or to the host. A node
- * carries nothing between two others.
+ * carries nothing between two others, but what came for a service of its own.
  */
 import * as ethernet from '../formats/ethernet.ts'
 import * as vxlan from '../formats/vxlan.ts'

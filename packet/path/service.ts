@@ -3,10 +3,10 @@
  * same way, by the flow table. Who answers then answers as the frontend.
  *
  * The choice is even: by chance among the endpoints, or the one of last time where the service port has affinity. The
- * sender keeps its address, so that an endpoint sees who calls, but for three cases in which the answer would not come
- * back this way: an endpoint that calls itself sees the frontend's address, an endpoint behind a node that is no polder
- * sees this node's second address, and so does one on another node if the packet came from another node, and the host
- * itself if it calls itself.
+ * sender keeps its address, so that an endpoint sees who calls, but for the cases in which the answer would not come back
+ * this way: an endpoint that calls itself sees the frontend's address; an endpoint behind a node that is no polder sees
+ * this node's second address, and so do one on another node if the packet came from another node, and the host itself if
+ * it calls itself.
  */
 import { FlowKey } from '../flow-key.ts'
 import type { Packet } from '../packet.ts'
@@ -76,10 +76,7 @@ function choose(packet: Packet, frontend: number, tables: Tables): number {
 
 function aimAt(packet: Packet, endpoint: number, { services }: Tables): void {
   const { leaves } = packet
-  leaves.src0 = packet.src0
-  leaves.src1 = packet.src1
-  leaves.src2 = packet.src2
-  leaves.src3 = packet.src3
+  leaves.takeSource(packet)
   leaves.dst0 = services.addressWord(endpoint, 0)
   leaves.dst1 = services.addressWord(endpoint, 1)
   leaves.dst2 = services.addressWord(endpoint, 2)
