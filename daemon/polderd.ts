@@ -1,10 +1,9 @@
 /**
- * The composition root: every part of the daemon is constructed here, in the order in which one stands on another, and
- * stopped in the reverse one. The only file that knows them all.
+ * The composition root: every part of the daemon is constructed here, in the order in which one stands on another. How
+ * they end is in parts.ts. Only these two files know them all.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { type Api, createApi } from './api/server.ts'
+import { type Api, type ApiOptions, createApi } from './api/server.ts'
 import type { Counters, NodeInfo } from './api/types.ts'
 import { NodeAttachments } from './attachments/attachments.ts'
 import { FolderStore } from './cluster/folder/folder-store.ts'
@@ -23,10 +22,9 @@ import { readBootId } from './files/boot-id.ts'
 import type { FdStore } from './handover/fd-store.ts'
 import { Gate } from './handover/gate.ts'
 import type { Predecessor } from './handover/incoming.ts'
-import { lendDescriptors, openFdStore, takeDescriptorsBack } from './handover/open.ts'
-import { Outgoing, type Running } from './handover/outgoing.ts'
+import { openFdStore } from './handover/open.ts'
+import { Outgoing } from './handover/outgoing.ts'
 import { type Called, prepareDataPlane, type Resumed, rememberForResume, type Service } from './handover/resume.ts'
-import type { Systemd } from './handover/systemd.ts'
 import { helloOf } from './handover/takeover.ts'
 import { HOST_DEVICE } from './host/device-name.ts'
 import { Host, type HostOptions } from './host/host.ts'
@@ -36,6 +34,7 @@ import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
 import { Netlink } from './netlink/netlink.ts'
 import { probeOffloads } from './nic/nic.ts'
+import { type ClusterNode, type DataPath, handOverOf, type Inner, type Parts, stopAll, takeOver } from './parts.ts'
 import type { Runner, RunnerOptions } from './runner/runner.ts'
 import { VERSION } from './version.ts'
 
@@ -59,9 +58,6 @@ export interface StartOptions {
   log: Logger
 }
 
-/** How long a polderd that was taken over stays for open sessions of exec and logs. */
-const SESSIONS_PATIENCE_MS = 3_600_000
-
 /** Resolves when the node is ready: packets flow, the API answers, the container runtime finds the plugin. */
 export async function startPolderd(options: StartOptions): Promise<Polderd> {
   const { config, service, predecessor, log } = options
@@ -72,7 +68,7 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   // It loads on a processor of its own while we find out what it will work by.
   const dataPlane = options.resumed?.dataPlane ?? prepareDataPlane(config, log)
   const node = await joinCluster(config, log)
-  const { own, underlay, store, ipam, peers } = node
+  const { own, underlay, store, peers } = node
   const close = (fd: number): void => dataPlane.discard(fd)
   const lentAt = predecessor?.loan.descriptors
   const fdStore = options.resumed?.fdStore ?? openFdStore({ config, ...service, lentAt, close, log })
@@ -92,25 +88,11 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   const host = await startHost(config, node, dataPath, { mtuChanged, underlayMoved }, log)
 
   // We can be talked to, and say so.
-  const { gateways } = attachments
   const gate = new Gate()
   if (predecessor !== undefined) await gate.close()
-  const cni = createCni({ ...config, attachments, spool, addressesLeft: () => ipam.freeCount, log })
-  const api = createApi({
-    socket: config.socket,
-    store,
-    attachments,
-    info: (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways }),
-    counters: () => ({ ...dataPlane.counters(), queues: queuesOf(dataPlane, attachments) }),
-    flows: () => dataPlane.flows(),
-    findings: () => host.findings(),
-    runtimeFor: (pod) => runner?.runtimeFor(pod),
-    cni: gate.guard(cni, config.socket),
-    takeover: (connection) => outgoing.handOver(connection),
-    log,
-  })
-  const path = { ...node, ...dataPath }
-  const parts: Parts = { config, systemd, gate, ...path, attachments, spool, nodeStatus, runner, host, api }
+  const inner = { config, systemd, gate, ...node, ...dataPath, attachments, spool, nodeStatus, runner, host }
+  const api = openApi(inner, startedAt, (connection) => outgoing.handOver(connection), log)
+  const parts: Parts = { ...inner, api }
   const { running, handedOver } = handOverOf(parts)
   const outgoing = new Outgoing(running, helloOf(config, systemd?.path), log)
   await api.start(predecessor !== undefined)
@@ -125,95 +107,6 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   void host.logFindings()
   rememberForResume(options.called, config, node.underlay, dataPath, log)
   return { stop: () => stopAll(parts), handedOver, works: () => dataPlane.works }
-}
-
-/** All that runs, once it does. */
-interface Parts extends ClusterNode, DataPath {
-  config: Config
-  systemd: Systemd | undefined
-  gate: Gate
-  attachments: NodeAttachments
-  spool: Spool
-  nodeStatus: NodeStatusPublisher
-  runner: Runner | undefined
-  host: Host
-  api: Api
-}
-
-async function stopAll({ nodeStatus, runner, api, spool, host, services, peers, ...parts }: Parts): Promise<void> {
-  for (const part of [nodeStatus, runner, api, spool, host, services, peers]) await part?.stop()
-  await parts.attachments.close()
-  parts.fdStore.close()
-  await parts.dataPlane.stop()
-  await parts.store.close()
-}
-
-/** From here on the packets are ours: the last step, which nothing follows that could fail. */
-async function takeOver(predecessor: Predecessor, { dataPlane, gate }: Parts): Promise<void> {
-  await predecessor.hold()
-  dataPlane.release()
-  await predecessor.done()
-  gate.open()
-}
-
-/** What a takeover by another polderd does with all that runs here. */
-function handOverOf(parts: Parts): { running: Running; handedOver: Promise<void> } {
-  const { config, systemd, gate, own, store, dataPlane, fdStore, attachments, spool, nodeStatus, runner, host, api } =
-    parts
-  const { promise: handedOver, resolve } = Promise.withResolvers<void>()
-  const running: Running = {
-    async pause() {
-      systemd?.notify('RELOADING=1', 'STATUS=another polderd takes over')
-      api.remember()
-      await gate.close()
-      for (const part of [runner, attachments, host]) await part?.pause()
-      await spool.stop()
-      nodeStatus.pause()
-      store.releaseNode(own.name)
-    },
-    async resume() {
-      api.restore()
-      await store.claimNode(own.name)
-      await nodeStatus.start()
-      await spool.start()
-      for (const part of [host, attachments, runner]) await part?.resume()
-      gate.open()
-      systemd?.notify('READY=1', 'STATUS=a takeover failed: this polderd goes on')
-    },
-    lend: () => ({
-      descriptors: lendDescriptors(config, systemd !== undefined, fdStore),
-      watchdogMs: systemd?.watchdogMs ?? null,
-    }),
-    takeBack: () => takeDescriptorsBack(config.socket, fdStore),
-    hold: () => dataPlane.hold(),
-    release: () => dataPlane.release(),
-    leave: () => void leave(parts).then(resolve, resolve),
-  }
-  return { running, handedOver }
-}
-
-/** Lets go of what the successor has, and stays for those who are still connected. */
-async function leave({
-  gate,
-  api,
-  host,
-  services,
-  peers,
-  attachments,
-  fdStore,
-  dataPlane,
-  store,
-  runner,
-}: Parts): Promise<void> {
-  gate.leave()
-  const disconnected = api.leave()
-  for (const part of [host, services, peers]) await part.stop()
-  await attachments.close()
-  fdStore.close()
-  await dataPlane.stop()
-  await Promise.race([disconnected, delay(SESSIONS_PATIENCE_MS)])
-  await runner?.stop()
-  await store.close()
 }
 
 /** Who we are: our address on the underlay, our name in the cluster, our pod ranges; and who the others are. */
@@ -238,15 +131,6 @@ function steadyNow(): number {
   return performance.timeOrigin + performance.now()
 }
 
-interface ClusterNode {
-  own: OwnNode
-  underlay: Underlay
-  store: FolderStore
-  ipam: Ipam
-  peers: Peers
-  services: Services
-}
-
 /** Packets flow: between polder0 and the peers; pods join when they are attached. */
 async function startDataPath(
   config: Config,
@@ -264,12 +148,6 @@ async function startDataPath(
   peers.follow((surroundings) => dataPlane.setSurroundings(surroundings))
   services.follow((ports) => dataPlane.setServices(ports))
   return { dataPlane, offloads, fdStore }
-}
-
-interface DataPath {
-  dataPlane: DataPlane
-  offloads: number
-  fdStore: FdStore
 }
 
 /** Every attachment that an earlier polderd left, on its own device. */
@@ -299,6 +177,26 @@ function startHost(
   const nodePorts = (): NodePortSpec => ({ nodePorts: services.nodePorts, virtualAddresses })
   const given = { config, own, underlay, store, offloads, fdStore, log }
   return Host.start({ ...given, ...changes, directRoutes, nodePorts, replaceHost })
+}
+
+/** What polderd answers, and to whom it hands over. */
+function openApi(inner: Inner, startedAt: string, takeover: ApiOptions['takeover'], log: Logger): Api {
+  const { config, gate, own, ipam, store, attachments, spool, host, runner, dataPlane } = inner
+  const { gateways } = attachments
+  const cni = createCni({ ...config, attachments, spool, addressesLeft: () => ipam.freeCount, log })
+  return createApi({
+    socket: config.socket,
+    store,
+    attachments,
+    info: (): NodeInfo => ({ ...own, version: VERSION, pid: process.pid, startedAt, gateways }),
+    counters: () => ({ ...dataPlane.counters(), queues: queuesOf(dataPlane, attachments) }),
+    flows: () => dataPlane.flows(),
+    findings: () => host.findings(),
+    runtimeFor: (pod) => runner?.runtimeFor(pod),
+    cni: gate.guard(cni, config.socket),
+    takeover,
+    log,
+  })
 }
 
 /** What the kernel could not keep for the data path. */

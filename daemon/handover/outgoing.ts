@@ -1,6 +1,6 @@
 /**
  * The running polderd's side of a takeover (takeover.ts has the conversation). What "pause" and "resume" mean is known
- * to polderd.ts; here is only when.
+ * to parts.ts; here is only when.
  */
 
 import type { Duplex } from 'node:stream'
