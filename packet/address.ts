@@ -16,6 +16,8 @@ const MAPPED_BITS = 96
 
 /** Throws an Error on anything that is no address; the short forms of inet_aton (10.1) are none here. */
 export function parseAddress(text: string): AddressWords {
+  const usual = parseDecimals(text) ?? parseGroups(text)
+  if (usual !== undefined) return usual
   if (!ipaddr.IPv4.isValidFourPartDecimal(text) && !ipaddr.IPv6.isValid(text))
     throw new Error(`${text} is no IP address`)
   const address = ipaddr.parse(text)
@@ -24,6 +26,44 @@ export function parseAddress(text: string): AddressWords {
   const word = (i: number): number =>
     (bytes[i * 4]! << 24) | (bytes[i * 4 + 1]! << 16) | (bytes[i * 4 + 2]! << 8) | bytes[i * 4 + 3]! | 0
   return [word(0), word(1), word(2), word(3)]
+}
+
+/** The usual way to write IPv4 addresses, which are parsed by the hundred thousand; undefined for all else. */
+function parseDecimals(text: string): AddressWords | undefined {
+  let word = 0
+  let number = -1
+  let dots = 0
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit >= 0 && digit <= 9) {
+      if (number === 0) return undefined
+      number = number === -1 ? digit : number * 10 + digit
+      if (number > 255) return undefined
+    } else if (digit === -2 && number !== -1) {
+      word = (word << 8) | number
+      number = -1
+      dots++
+    } else return undefined
+  }
+  return dots === 3 && number !== -1 ? [0, 0, 0xffff, (word << 8) | number] : undefined
+}
+
+/** Likewise for IPv6: groups of hexadecimal digits, some of them left out. */
+function parseGroups(text: string): AddressWords | undefined {
+  const [head = '', tail, ...more] = text.split('::')
+  const before = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const leftOut = 8 - before.length - after.length
+  if (more.length > 0 || (tail === undefined ? leftOut !== 0 : leftOut < 1)) return undefined
+  const words: [number, number, number, number] = [0, 0, 0, 0]
+  for (let i = 0; i < before.length + after.length; i++) {
+    const isBefore = i < before.length
+    const group = isBefore ? before[i]! : after[i - before.length]!
+    if (!/^[0-9a-f]{1,4}$/i.test(group)) return undefined
+    const place = isBefore ? i : i + leftOut
+    words[place >> 1]! |= Number.parseInt(group, 16) << (place & 1 ? 0 : 16)
+  }
+  return words
 }
 
 /** `10.244.1.0/24` or `fd00::/64`; an address alone is a prefix of full length. Host bits are cleared. */

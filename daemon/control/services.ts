@@ -1,16 +1,18 @@
 /**
  * Keeps the data path's services in step with the cluster's Services, EndpointSlices, Pods and this node's addresses. A
  * change makes anew what it touches and nothing else; whatever came while the data path took over the last state goes
- * with the next one. And sees to it that each Service gets the addresses it asks for, whichever polderd is first.
+ * with the next one. Many changes are worked off in slices, so that whoever else needs this thread gets it in between.
+ * And sees to it that each Service gets the addresses it asks for, whichever polderd is first.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
-import type { ServicePort } from '../../packet/tables/services.ts'
-import type { Pod } from '../cluster/objects.ts'
-import { type EndpointSlice, SERVICE_NAME_LABEL, type Service } from '../cluster/service-objects.ts'
+import { ServiceBuilder } from '../../packet/tables/service-builder.ts'
+import type { ServiceBuffers, ServicePort } from '../../packet/tables/services.ts'
+import type { Service } from '../cluster/service-objects.ts'
 import type { Change, ClusterStore } from '../cluster/store.ts'
 import { gatewayOf, networkAddressOf } from '../ipam/range.ts'
-import { selects } from './endpoints.ts'
+import { ServiceIndex } from './service-index.ts'
 import { type Here, type NodePort, nodePortsOf, servicePortsOf } from './service-ports.ts'
 import type { OwnNode } from './surroundings.ts'
 
@@ -22,34 +24,44 @@ export interface ServicesOptions {
 
 /** What was refused, or could not be written, is tried again as often. */
 const RETRY_MS = 5000
+/** How long this thread is had at a time. */
+const SLICE_MS = 5
 
 export class Services {
   readonly #options: ServicesOptions
-  readonly #computed = new Map<string, { service: Service; ports: ServicePort[] }>()
+  readonly #index = new ServiceIndex()
+  readonly #builder = new ServiceBuilder()
+  readonly #computed = new Map<string, { service: Service; ports: readonly ServicePort[] }>()
   readonly #dirty = new Set<string>()
+  /** Those that may not have what they ask for, and those that are being given it. */
+  readonly #unsettled = new Set<string>()
   readonly #settling = new Set<string>()
+  readonly #nodePortsByName = new Map<string, NodePort[]>()
+  #nodePorts: readonly NodePort[] | undefined
   #here: Here
-  #current: readonly ServicePort[] = []
-  #nodePorts: readonly NodePort[] = []
-  #handOver: ((services: readonly ServicePort[]) => Promise<void>) | undefined
-  #unsubscribe: (() => void) | undefined
+  #handOver: ((services: ServiceBuffers) => Promise<void>) | undefined
+  readonly #unsubscribe: () => void
   #retry: NodeJS.Timeout | undefined
   #turn: Promise<void> | undefined
 
   constructor(options: ServicesOptions) {
     this.#options = options
     this.#here = this.#whereWeAre()
-    for (const service of options.store.list('Service')) this.#dirty.add(nameOf(service))
-    this.#current = this.#compute()
+    const { store } = options
+    const objects = [...store.list('Pod'), ...store.list('EndpointSlice'), ...store.list('Service')]
+    for (const object of objects) this.#index.note(undefined, object)
+    for (const name of this.#index.names()) this.#compute(name)
+    this.#unsubscribe = store.onChange((changes) => this.#note(changes))
   }
 
-  /** The services of now; another array after every change. */
-  get current(): readonly ServicePort[] {
-    return this.#current
+  /** The services of now, for the data path. */
+  get current(): ServiceBuffers {
+    return this.#builder.build()
   }
 
-  /** The node ports that the host must send on. */
+  /** The node ports that the host must send on; another array after every change. */
   get nodePorts(): readonly NodePort[] {
+    this.#nodePorts ??= [...this.#nodePortsByName.keys()].sort().flatMap((name) => this.#nodePortsByName.get(name)!)
     return this.#nodePorts
   }
 
@@ -58,45 +70,33 @@ export class Services {
   }
 
   /** From now on every change goes to `handOver`. */
-  follow(handOver: (services: readonly ServicePort[]) => Promise<void>): void {
+  follow(handOver: (services: ServiceBuffers) => Promise<void>): void {
     this.#handOver = handOver
-    this.#unsubscribe = this.#options.store.onChange((changes) => this.#note(changes))
-    // What changed since it was computed first.
-    for (const service of this.#options.store.list('Service')) this.#dirty.add(nameOf(service))
-    for (const name of this.#computed.keys()) this.#dirty.add(name)
     this.#retry = setInterval(() => this.#settle(), RETRY_MS).unref()
     this.#settle()
     this.#refresh()
   }
 
   async stop(): Promise<void> {
-    this.#unsubscribe?.()
+    this.#unsubscribe()
     clearInterval(this.#retry)
+    this.#handOver = undefined
     await this.#turn
   }
 
   #note(changes: readonly Change[]): void {
     for (const { key, previous, current } of changes) {
-      for (const object of [previous, current]) {
-        if (object?.kind === 'Service') this.#dirty.add(nameOf(object))
-        if (object?.kind === 'EndpointSlice') this.#dirty.add(serviceOf(object))
-        if (object?.kind === 'Pod') this.#noteSelecting(object)
-      }
+      for (const name of this.#index.note(previous, current)) this.#dirty.add(name)
       if (key.kind === 'Node' && key.name === this.#options.own.name) this.#noteHere()
     }
-    if (changes.some(({ key }) => key.kind === 'Service')) this.#settle()
     this.#refresh()
-  }
-
-  #noteSelecting(pod: Pod): void {
-    for (const [name, { service }] of this.#computed) if (selects(service, pod)) this.#dirty.add(name)
   }
 
   #noteHere(): void {
     const here = this.#whereWeAre()
     if (isDeepStrictEqual(here, this.#here)) return
     this.#here = here
-    for (const [name, { service }] of this.#computed) if (nodePortsOf(service).length > 0) this.#dirty.add(name)
+    for (const name of this.#nodePortsByName.keys()) this.#dirty.add(name)
   }
 
   #whereWeAre(): Here {
@@ -113,52 +113,78 @@ export class Services {
     if (this.#dirty.size === 0 || this.#handOver === undefined || this.#turn !== undefined) return
     this.#turn = this.#handOverAll().finally(() => {
       this.#turn = undefined
+      this.#refresh()
     })
   }
 
   async #handOverAll(): Promise<void> {
-    try {
-      while (this.#dirty.size > 0) {
-        const next = this.#compute()
-        if (next === this.#current) continue
-        this.#current = next
-        await this.#handOver?.(next)
+    let last = this.#builder.build()
+    while (this.#dirty.size > 0) {
+      this.#computeSome()
+      this.#settle()
+      const next = this.#builder.build()
+      if (next === last) {
+        await nextTurn()
+        continue
       }
-    } catch (error) {
-      this.#options.log.error({ err: error }, 'the data path refused new services')
+      last = next
+      try {
+        await this.#handOver?.(next)
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'the data path refused new services')
+      }
     }
   }
 
-  /** Makes anew what is dirty. The same array where nothing came of it. */
-  #compute(): readonly ServicePort[] {
-    const slices = Map.groupBy(this.#options.store.list('EndpointSlice'), serviceOf)
-    const pods = Map.groupBy(this.#options.store.list('Pod'), ({ metadata }) => metadata.namespace)
-    let isChanged = false
+  #computeSome(): void {
+    const end = performance.now() + SLICE_MS
     for (const name of this.#dirty) {
-      const [namespace = '', serviceName = ''] = name.split('/')
-      const service = this.#options.store.get('Service', serviceName, namespace)
-      const before = this.#computed.get(name)
-      if (service === undefined) {
-        isChanged = this.#computed.delete(name) || isChanged
-        continue
-      }
-      const ports = servicePortsOf(service, slices.get(name) ?? [], pods.get(namespace) ?? [], this.#here)
-      isChanged ||= !isDeepStrictEqual(before?.ports, ports)
-      this.#computed.set(name, { service, ports })
+      this.#dirty.delete(name)
+      this.#compute(name)
+      if (performance.now() >= end) return
     }
-    this.#dirty.clear()
-    if (!isChanged) return this.#current
-    // By name, so that every polderd decides alike whose a frontend is that two have.
-    const sorted = [...this.#computed].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, value]) => value)
-    this.#nodePorts = sorted.flatMap(({ service }) => nodePortsOf(service))
-    return sorted.flatMap(({ ports }) => ports)
+  }
+
+  /** Makes anew what the data path works by for one Service. What cannot be used of it harms no other. */
+  #compute(name: string): void {
+    const service = this.#index.service(name)
+    const before = this.#computed.get(name)
+    if (service !== before?.service) this.#unsettled.add(name)
+    this.#noteNodePorts(name, service === undefined ? [] : nodePortsOf(service))
+    if (service === undefined) {
+      this.#computed.delete(name)
+      this.#builder.set(name, [])
+      return
+    }
+    try {
+      const made = servicePortsOf(service, this.#index.slicesOf(name), this.#index.podsOf(service), this.#here)
+      const ports = made.map((port, i) => {
+        const old = before?.ports[i]
+        return old !== undefined && isDeepStrictEqual(old, port) ? old : port
+      })
+      this.#builder.set(name, ports)
+      this.#computed.set(name, { service, ports })
+    } catch (error) {
+      this.#options.log.error({ err: error, service: name }, 'the Service cannot be used as it is now')
+    }
+  }
+
+  #noteNodePorts(name: string, nodePorts: NodePort[]): void {
+    if (isDeepStrictEqual(nodePorts, this.#nodePortsByName.get(name) ?? [])) return
+    this.#nodePorts = undefined
+    if (nodePorts.length === 0) this.#nodePortsByName.delete(name)
+    else this.#nodePortsByName.set(name, nodePorts)
   }
 
   #settle(): void {
     const { store, log } = this.#options
-    for (const service of store.list('Service')) {
-      const name = nameOf(service)
-      if (this.#settling.has(name) || store.isSettled(service)) continue
+    for (const name of this.#unsettled) {
+      const service = this.#index.service(name)
+      if (service === undefined || store.isSettled(service)) {
+        this.#unsettled.delete(name)
+        continue
+      }
+      if (this.#settling.has(name)) continue
       this.#settling.add(name)
       store
         .settleService(service)
@@ -166,12 +192,4 @@ export class Services {
         .finally(() => this.#settling.delete(name))
     }
   }
-}
-
-function nameOf({ metadata }: Service): string {
-  return `${metadata.namespace}/${metadata.name}`
-}
-
-function serviceOf({ metadata }: EndpointSlice): string {
-  return `${metadata.namespace}/${metadata.labels?.[SERVICE_NAME_LABEL] ?? ''}`
 }

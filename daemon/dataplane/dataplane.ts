@@ -7,7 +7,7 @@ import type { Logger } from 'pino'
 import { DROP_REASONS } from '../../packet/path/drop-reason.ts'
 import { type FlowRecord, type FlowTotals, flowTotals, listFlows } from '../../packet/tables/flow-list.ts'
 import type { PodEntry } from '../../packet/tables/pods.ts'
-import type { ServicePort } from '../../packet/tables/services.ts'
+import { type ServiceBuffers, ServiceTable } from '../../packet/tables/services.ts'
 import { buildTables, type NetworkState } from '../../packet/tables/tables.ts'
 import type { Counters } from '../api/types.ts'
 import { PolderError } from '../errors.ts'
@@ -55,7 +55,7 @@ export interface DataPlaneOptions {
 export interface DataPlaneStart extends PeerSockets {
   hostFd: number
   surroundings: Surroundings
-  services: readonly ServicePort[]
+  services: ServiceBuffers
 }
 
 const NO_FLOWS: FlowTotals = { flows: 0, capacity: 0, opened: 0, expired: 0, evicted: 0, refused: 0 }
@@ -76,7 +76,7 @@ export class DataPlane implements PodPorts {
   #nextPublish: Promise<void> | undefined
   #hostFd = -1
   #surroundings!: Surroundings
-  #services: readonly ServicePort[] = []
+  #services = ServiceTable.build([])
   #holds = 0
   /** Of the first worker: resolves once it works. */
   #begun: Promise<void> | undefined
@@ -252,7 +252,7 @@ export class DataPlane implements PodPorts {
   }
 
   /** Resolves once every packet is decided by them. */
-  async setServices(services: readonly ServicePort[]): Promise<void> {
+  async setServices(services: ServiceBuffers): Promise<void> {
     this.#services = services
     await this.#publish()
   }

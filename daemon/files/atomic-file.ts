@@ -82,10 +82,10 @@ export async function makeFolder(path: string): Promise<void> {
 }
 
 /** Whole for every process until the machine stops; what a power cut leaves of it may be anything. */
-export function replaceUntilReboot(path: string, text: string, mode: number): void {
+export function replaceUntilReboot(path: string, contents: string | Uint8Array, mode: number): void {
   const temporary = temporaryBeside(path)
   try {
-    writeFileSync(temporary, text, { mode, flag: 'wx' })
+    writeFileSync(temporary, contents, { mode, flag: 'wx' })
     renameSync(temporary, path)
   } catch (error) {
     try {

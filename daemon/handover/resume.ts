@@ -12,7 +12,7 @@ import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type Logger, pino } from 'pino'
-import type { ServicePort } from '../../packet/tables/services.ts'
+import type { ServiceBuffers } from '../../packet/tables/services.ts'
 import type { Config } from '../config/config.ts'
 import { DEFAULT_CONFIG_FILE, flowsPath, socketAsCalled } from '../config/places.ts'
 import { TASK_FLAGS } from '../config/task.ts'
@@ -28,7 +28,7 @@ import { openFdStore } from './open.ts'
 import { passedDescriptors, Systemd } from './systemd.ts'
 
 /** Raised when what is remembered has another shape. */
-const FORMAT = 2
+const FORMAT = 3
 /** Changes that come together are remembered together. */
 const REMEMBER_AFTER_MS = 20
 
@@ -57,8 +57,9 @@ interface Remembered {
   config: Config
   underlay: Underlay
   surroundings: Surroundings
-  services: readonly ServicePort[]
   pods: { name: string; addresses: string[] }[]
+  /** Bytes of each of the services' buffers, which follow behind this in the file. */
+  serviceBytes: [name: keyof ServiceBuffers, bytes: number][]
 }
 
 export function resumePath(socket: string): string {
@@ -111,24 +112,44 @@ export function rememberForResume(
     env,
     configFile,
   )
-  dataPlane.onAdopted(REMEMBER_AFTER_MS, (works, inUse) => {
+  dataPlane.onAdopted(REMEMBER_AFTER_MS, ({ surroundings, services }, inUse) => {
     const names = new Map(Array.from(fdStore.held(), ([name, fd]) => [fd, name]))
     const pods = inUse.flatMap(({ fd, addresses }) => {
       const name = names.get(fd)
       return name === undefined ? [] : [{ name, addresses }]
     })
-    const remembered: Remembered = { identity, configFile, config, underlay, ...works, pods }
+    const remembered = { identity, configFile, config, underlay, surroundings, pods }
     try {
-      replaceUntilReboot(resumePath(config.socket), JSON.stringify(remembered), 0o600)
+      replaceUntilReboot(resumePath(config.socket), packed(remembered, services), 0o600)
     } catch (error) {
       log.warn({ err: error }, 'what the data path works by is not remembered: packets would wait longer at a restart')
     }
   })
 }
 
-function recall(path: string, argv: string[], env: NodeJS.ProcessEnv): Remembered | undefined {
+/** One line of JSON, then the services as they lie in memory: there may be many thousands of them. */
+function packed(remembered: Omit<Remembered, 'serviceBytes'>, services: ServiceBuffers): Uint8Array {
+  const buffers = Object.entries(services) as [keyof ServiceBuffers, SharedArrayBuffer][]
+  const serviceBytes = buffers.map(([name, { byteLength }]) => [name, byteLength])
+  const line = Buffer.from(`${JSON.stringify({ ...remembered, serviceBytes })}\n`)
+  return Buffer.concat([line, ...buffers.map(([, buffer]) => new Uint8Array(buffer))])
+}
+
+function unpacked(bytes: Buffer): Remembered & { services: ServiceBuffers } {
+  let at = bytes.indexOf('\n') + 1
+  const remembered = JSON.parse(bytes.toString('utf8', 0, at)) as Remembered
+  const buffers = remembered.serviceBytes.map(([name, length]) => {
+    const buffer = new SharedArrayBuffer(length)
+    new Uint8Array(buffer).set(bytes.subarray(at, at + length))
+    at += length
+    return [name, buffer]
+  })
+  return { ...remembered, services: Object.fromEntries(buffers) }
+}
+
+function recall(path: string, argv: string[], env: NodeJS.ProcessEnv): ReturnType<typeof unpacked> | undefined {
   try {
-    const remembered = JSON.parse(readFileSync(path, 'utf8')) as Remembered
+    const remembered = unpacked(readFileSync(path))
     const identity = JSON.parse(JSON.stringify(identityOf(argv, env, remembered.configFile)))
     return isDeepStrictEqual(remembered.identity, identity) ? remembered : undefined
   } catch {
@@ -153,7 +174,7 @@ function textOf(file: string): string | null {
 
 /** Undefined where a descriptor is not there, or the node has another address now. */
 function startOf(
-  { config, underlay, surroundings, services }: Remembered,
+  { config, underlay, surroundings, services }: ReturnType<typeof unpacked>,
   fdStore: FdStore,
 ): DataPlaneStart | undefined {
   const hostFd = fdStore.peek(HOST_DESCRIPTOR)

@@ -78,10 +78,17 @@ export function findFlow(packet: Packet, tables: Tables): FlowRef {
 }
 
 /** A conversation without connections whose endpoint is gone goes to another one. */
-function isAbandoned(ref: FlowRef, { flows, services }: Tables): boolean {
-  if ((ref & 1) === 1 || !flows.isStale(ref)) return false
-  const endpoint = flows.words[flows.at(ref) + ENDPOINT]!
-  return endpoint !== 0 && !services.isThere(endpoint)
+function isAbandoned(ref: FlowRef, tables: Tables): boolean {
+  return (ref & 1) === 0 && tables.flows.isStale(ref) && isEndpointGone(ref, tables)
+}
+
+/** Whether the flow was sent to an endpoint that is no longer behind the frontend. */
+export function isEndpointGone(found: FlowRef, { flows, services }: Tables): boolean {
+  const at = flows.at(found & ~RELATED)
+  const identity = flows.words[at + ENDPOINT]!
+  if (identity === 0) return false
+  readTuple(flows.words, at, other)
+  return !services.isThere(other, identity)
 }
 
 /** A packet of a translated flow leaves as the flow's other side knows it: from where that one answers, and to whom. */

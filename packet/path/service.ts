@@ -10,7 +10,6 @@
  */
 import { FlowKey } from '../flow-key.ts'
 import type { Packet } from '../packet.ts'
-import * as layout from '../tables/flow-layout.ts'
 import * as flowTable from '../tables/flows.ts'
 import type { Tables } from '../tables/tables.ts'
 import {
@@ -21,13 +20,14 @@ import {
   DROP_NO_SUCH_SERVICE_PORT,
   DROP_SOURCE_NOT_ALLOWED,
 } from './drop-reason.ts'
+import * as flow from './flow.ts'
 import { mirror } from './flow-tuple.ts'
 import { route } from './route.ts'
 import { indexOf, kindOf, TO_HOST, TO_PEER, type Verdict } from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
-const { ENDPOINT } = layout
 const { NO_FLOW } = flowTable
+const { isEndpointGone } = flow
 type FlowRef = flowTable.FlowRef
 
 /** How many source ports are tried for one that the answers can be told apart by. */
@@ -55,9 +55,7 @@ export function serve(packet: Packet, found: FlowRef, origin: Verdict, tables: T
 
 /** The endpoint that a connection was with is gone, and it cannot go on with another. */
 function isOrphan(packet: Packet, found: FlowRef, tables: Tables): boolean {
-  if (!packet.isTranslated || (found & 1) === 1) return false
-  const identity = tables.flows.words[tables.flows.at(found) + ENDPOINT]!
-  return identity !== 0 && !tables.services.isThere(identity)
+  return packet.isTranslated && (found & 1) === 0 && isEndpointGone(found, tables)
 }
 
 function choose(packet: Packet, frontend: number, tables: Tables): number {

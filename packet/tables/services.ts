@@ -1,18 +1,22 @@
 /**
  * Services: stable addresses before changing endpoints. A frontend (address, port, protocol) leads to a service port; a
- * service port has two lists of endpoints, for those who come from inside the cluster and from outside. Built by main,
- * read by the path; every lookup is a hash, every choice an index, whatever the number of services and endpoints.
+ * service port has endpoints, some of them for new flows from inside the cluster, some for those from outside. Built by
+ * main (service-builder.ts), read by the path; every lookup is a hash, every choice an index, whatever the number of
+ * services and endpoints.
  *
- * Layout in 32-bit words, each table a buffer of its own:
- *   frontends  a hash map, open addressing, at most half full: w0 w1 w2 w3 port<<16|protocol value used; value is the
- *              service port × 2, + 1 for those from outside
- *   services   SERVICE_WORDS each: where its lists begin and how long they are, affinity, source ranges
- *   lists      endpoint numbers
- *   endpoints  ENDPOINT_WORDS each: address, port, identity: 24 bytes, and 4 for each list it is in
- *   ranges     address and length of each source range
+ * A frontend's value is the number of its service port × 2, + 1 for those from outside. The number leads to where the
+ * service port's block begins, and the block holds the rest (service-block.ts). An endpoint is known by where it stands
+ * among the blocks × 2, + 1 where its address is of four words.
  */
-import { type AddressWords, maskWords, parseAddress, parsePrefix } from '../address.ts'
-import { AddressMap } from './address-map.ts'
+import type { FlowKey } from '../flow-key.ts'
+import { FrontendMap } from './frontend-map.ts'
+import * as layout from './service-block.ts'
+import { ServiceBuilder } from './service-builder.ts'
+
+// Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
+const { ADDRESS, AFFINITY_SECONDS, HEADER_WORDS, IDENTITY, INDEX, INDEX_MASK, INSIDE, OUTSIDE, OUTSIDE_FIRST, PORT } =
+  layout
+const { RANGE_COUNT, RANGE_WORDS, RANGES, SERVICE_IDENTITY, STRIDE, USABLE, V6_WORDS } = layout
 
 export interface Frontend {
   readonly address: string
@@ -38,7 +42,7 @@ export interface ServicePort {
   readonly endpoints: readonly Endpoint[]
   /** How many new flows could go to, whoever asks and wherever they are. */
   readonly usable: number
-  /** Those that new flows may go to, by number in `endpoints`. */
+  /** Those that new flows may go to, by number in `endpoints`, each once. */
   readonly inside: readonly number[]
   readonly outside: readonly number[]
   /** Session affinity by client address (ClientIP), 0 for none. */
@@ -49,212 +53,127 @@ export interface ServicePort {
 
 export interface ServiceBuffers {
   readonly frontends: SharedArrayBuffer
-  readonly addresses: SharedArrayBuffer
   readonly services: SharedArrayBuffer
-  readonly lists: SharedArrayBuffer
-  readonly endpoints: SharedArrayBuffer
-  readonly identities: SharedArrayBuffer
-  readonly ranges: SharedArrayBuffer
-}
-
-const FRONTEND_WORDS = 7
-const SERVICE_WORDS = 9
-const INSIDE = 0
-const OUTSIDE = 2
-const USABLE = 4
-const AFFINITY = 5
-const RANGES = 6
-const SERVICE_IDENTITY = 8
-const ENDPOINT_WORDS = 6
-const PORT = 4
-const IDENTITY = 5
-const RANGE_WORDS = 8
-
-function hash(w0: number, w1: number, w2: number, w3: number, what: number): number {
-  let h = Math.imul(w3 ^ what, 0x85ebca6b)
-  h = Math.imul(h ^ w1 ^ (h >>> 13), 0xc2b2ae35)
-  h = Math.imul(h ^ w2 ^ (h >>> 15), 0x9e3779b1)
-  h = Math.imul(h ^ w0 ^ (h >>> 14), 0x27d4eb2f)
-  return h ^ (h >>> 16)
-}
-
-const shared = (words: readonly number[]): SharedArrayBuffer => {
-  const buffer = new SharedArrayBuffer(words.length * 4)
-  new Int32Array(buffer).set(words)
-  return buffer
+  readonly blocks: SharedArrayBuffer
 }
 
 export class ServiceTable {
-  readonly #frontends: Int32Array
-  readonly #mask: number
-  readonly #addresses: AddressMap
+  readonly #frontends: FrontendMap
   readonly #services: Int32Array
-  readonly #lists: Int32Array
-  readonly #endpoints: Int32Array
-  readonly #identities: AddressMap
-  readonly #ranges: Int32Array
+  readonly #blocks: Int32Array
 
   constructor(buffers: ServiceBuffers) {
-    this.#frontends = new Int32Array(buffers.frontends)
-    this.#mask = this.#frontends.length / FRONTEND_WORDS - 1
-    this.#addresses = new AddressMap(buffers.addresses)
+    this.#frontends = new FrontendMap(buffers.frontends)
     this.#services = new Int32Array(buffers.services)
-    this.#lists = new Int32Array(buffers.lists)
-    this.#endpoints = new Int32Array(buffers.endpoints)
-    this.#identities = new AddressMap(buffers.identities)
-    this.#ranges = new Int32Array(buffers.ranges)
+    this.#blocks = new Int32Array(buffers.blocks)
   }
 
+  /** Of these and no others. A later frontend never takes the place of an earlier one. */
   static build(ports: readonly ServicePort[]): ServiceBuffers {
-    const services: number[] = []
-    const lists: number[] = []
-    const endpoints: number[] = []
-    const ranges: number[] = []
-    for (const { inside, outside, affinitySeconds, sourceRanges, identity, ...port } of ports) {
-      const all = endpoints.length / ENDPOINT_WORDS
-      for (const { address, port: number, identity } of port.endpoints) {
-        endpoints.push(...parseAddress(address), number, identity)
-      }
-      const begin = lists.length
-      for (const index of [...inside, ...outside]) lists.push(all + index)
-      services.push(begin, inside.length, begin + inside.length, outside.length, port.usable)
-      services.push(affinitySeconds, ranges.length / RANGE_WORDS, sourceRanges.length, identity)
-      for (const range of sourceRanges) {
-        const { words, length } = parsePrefix(range)
-        ranges.push(...words, ...maskWords(length))
-      }
-    }
-    const addresses = ports.flatMap(({ frontends }) =>
-      frontends.flatMap(({ address, sharesAddress }) => (sharesAddress ? [] : address)),
-    )
-    const identities = ports.flatMap((port) => port.endpoints.map(({ identity }) => identity))
-    return {
-      frontends: buildFrontends(ports),
-      addresses: AddressMap.of(addresses.map((address) => ({ words: parseAddress(address), value: 1 }))).buffer,
-      services: shared(services),
-      lists: shared(lists),
-      endpoints: shared(endpoints),
-      identities: AddressMap.of(identities.map((identity) => ({ words: [identity, 0, 0, 0], value: 1 }))).buffer,
-      ranges: shared(ranges),
-    }
+    const builder = new ServiceBuilder()
+    builder.set('all', ports)
+    return builder.build()
   }
 
   /** The frontend of this address, port and protocol, for the functions below; or -1. */
   find(w0: number, w1: number, w2: number, w3: number, port: number, protocol: number): number {
-    const words = this.#frontends
-    const what = (port << 16) | protocol
-    for (let slot = hash(w0, w1, w2, w3, what) & this.#mask; ; slot = (slot + 1) & this.#mask) {
-      const at = slot * FRONTEND_WORDS
-      if (words[at + 6] === 0) return -1
-      if (words[at + 3] !== w3 || words[at + 4] !== what) continue
-      if (words[at + 2] === w2 && words[at + 1] === w1 && words[at] === w0) return words[at + 5]!
-    }
+    return this.#frontends.find(w0, w1, w2, w3, (port << 16) | protocol)
   }
 
   /** Whether some service has this address to itself. */
   hasAddress(w0: number, w1: number, w2: number, w3: number): boolean {
-    return this.#addresses.lookup(w0, w1, w2, w3) !== -1
+    return this.#frontends.find(w0, w1, w2, w3, 0) !== -1
   }
 
   /** How many endpoints new flows through this frontend may go to. */
   count(frontend: number): number {
-    return this.#services[(frontend >> 1) * SERVICE_WORDS + (frontend & 1 ? OUTSIDE : INSIDE) + 1]!
+    return this.#blocks[this.#begin(frontend) + (frontend & 1 ? OUTSIDE : INSIDE)]!
   }
 
   /** How many there are at all that could serve, on other nodes say, where this frontend does not lead. */
   usable(frontend: number): number {
-    return this.#services[(frontend >> 1) * SERVICE_WORDS + USABLE]!
+    return this.#blocks[this.#begin(frontend) + USABLE]!
   }
 
   /** The endpoint that is number `index`, below count(). */
   endpoint(frontend: number, index: number): number {
-    const list = (frontend >> 1) * SERVICE_WORDS + (frontend & 1 ? OUTSIDE : INSIDE)
-    return this.#lists[this.#services[list]! + index]!
+    const begin = this.#begin(frontend)
+    return this.#endpointAt(begin, frontend & 1 ? this.#blocks[begin + OUTSIDE_FIRST]! + index : index)
   }
 
   /** The endpoint with this identity among those new flows may go to, or -1. */
   endpointOf(frontend: number, identity: number): number {
-    const list = (frontend >> 1) * SERVICE_WORDS + (frontend & 1 ? OUTSIDE : INSIDE)
-    const begin = this.#services[list]!
-    for (let i = 0; i < this.#services[list + 1]!; i++) {
-      const endpoint = this.#lists[begin + i]!
-      if (this.identity(endpoint) === identity) return endpoint
-    }
-    return -1
+    const begin = this.#begin(frontend)
+    const number = this.#numberOf(begin, identity)
+    const first = frontend & 1 ? this.#blocks[begin + OUTSIDE_FIRST]! : 0
+    return number < first || number >= first + this.count(frontend) ? -1 : this.#endpointAt(begin, number)
   }
 
   /** Word `i` (0..3) of an endpoint's address. */
   addressWord(endpoint: number, i: number): number {
-    return this.#endpoints[endpoint * ENDPOINT_WORDS + i]!
+    if (endpoint & 1) return this.#blocks[(endpoint >> 1) + ADDRESS + i]!
+    return i === 3 ? this.#blocks[(endpoint >> 1) + ADDRESS]! : i === 2 ? 0xffff : 0
   }
 
   port(endpoint: number): number {
-    return this.#endpoints[endpoint * ENDPOINT_WORDS + PORT]!
+    return this.#blocks[(endpoint >> 1) + PORT]!
   }
 
   identity(endpoint: number): number {
-    return this.#endpoints[endpoint * ENDPOINT_WORDS + IDENTITY]!
+    return this.#blocks[(endpoint >> 1) + IDENTITY]!
   }
 
-  /** Whether a flow may go on with this endpoint. */
-  isThere(identity: number): boolean {
-    return this.#identities.lookup(identity, 0, 0, 0) !== -1
+  /** Whether a flow may go on with this endpoint; `flow` is its side that knows the frontend. */
+  isThere(flow: FlowKey, identity: number): boolean {
+    const frontend = this.find(flow.dst0, flow.dst1, flow.dst2, flow.dst3, flow.ports & 0xffff, flow.protocol)
+    return frontend !== -1 && this.#numberOf(this.#begin(frontend), identity) !== -1
   }
 
   /** Of the service port behind a frontend. */
   serviceIdentity(frontend: number): number {
-    return this.#services[(frontend >> 1) * SERVICE_WORDS + SERVICE_IDENTITY]!
+    return this.#blocks[this.#begin(frontend) + SERVICE_IDENTITY]!
   }
 
   affinitySeconds(frontend: number): number {
-    return this.#services[(frontend >> 1) * SERVICE_WORDS + AFFINITY]!
+    return this.#blocks[this.#begin(frontend) + AFFINITY_SECONDS]!
   }
 
   /** Whether one with this address may come through this frontend. */
   admits(frontend: number, w0: number, w1: number, w2: number, w3: number): boolean {
-    const at = (frontend >> 1) * SERVICE_WORDS + RANGES
-    const count = this.#services[at + 1]!
+    const words = this.#blocks
+    const begin = this.#begin(frontend)
+    const count = words[begin + RANGE_COUNT]!
     if (count === 0 || (frontend & 1) === 0) return true
-    const ranges = this.#ranges
-    const begin = this.#services[at]! * RANGE_WORDS
-    for (let r = begin; r < begin + count * RANGE_WORDS; r += RANGE_WORDS) {
+    const ranges = begin + words[begin + RANGES]!
+    for (let r = ranges; r < ranges + count * RANGE_WORDS; r += RANGE_WORDS) {
       const same =
-        (w0 & ranges[r + 4]!) === ranges[r] &&
-        (w1 & ranges[r + 5]!) === ranges[r + 1] &&
-        (w2 & ranges[r + 6]!) === ranges[r + 2] &&
-        (w3 & ranges[r + 7]!) === ranges[r + 3]
+        (w0 & words[r + 4]!) === words[r] &&
+        (w1 & words[r + 5]!) === words[r + 1] &&
+        (w2 & words[r + 6]!) === words[r + 2] &&
+        (w3 & words[r + 7]!) === words[r + 3]
       if (same) return true
     }
     return false
   }
-}
 
-/** A later frontend never takes the place of an earlier one. */
-function buildFrontends(ports: readonly ServicePort[]): SharedArrayBuffer {
-  const entries = ports.flatMap(({ frontends, protocol }, service) =>
-    frontends.map(({ address, port, from }) => ({
-      words: parseAddress(address),
-      what: (port << 16) | protocol,
-      value: service * 2 + (from === 'outside' ? 1 : 0),
-    })),
-  )
-  let capacity = 8
-  while (capacity < entries.length * 2) capacity *= 2
-  const buffer = new SharedArrayBuffer(capacity * FRONTEND_WORDS * 4)
-  const words = new Int32Array(buffer)
-  for (const { words: key, what, value } of entries) {
-    for (let slot = hash(...key, what) & (capacity - 1); ; slot = (slot + 1) & (capacity - 1)) {
-      const at = slot * FRONTEND_WORDS
-      if (words[at + 6] === 0) {
-        words.set([...key, what, value, 1], at)
-        break
-      }
-      if (isKey(words, at, key, what)) break
+  #begin(frontend: number): number {
+    return this.#services[frontend >> 1]!
+  }
+
+  #endpointAt(begin: number, number: number): number {
+    const stride = this.#blocks[begin + STRIDE]!
+    return ((begin + HEADER_WORDS + number * stride) << 1) | (stride === V6_WORDS ? 1 : 0)
+  }
+
+  /** The number of the endpoint with this identity in the block, or -1. */
+  #numberOf(begin: number, identity: number): number {
+    const words = this.#blocks
+    const index = begin + words[begin + INDEX]!
+    const mask = words[begin + INDEX_MASK]!
+    const stride = words[begin + STRIDE]!
+    for (let slot = identity & mask; ; slot = (slot + 1) & mask) {
+      const number = words[index + slot]! - 1
+      if (number === -1 || words[begin + HEADER_WORDS + number * stride + IDENTITY] === identity) return number
     }
   }
-  return buffer
-}
-
-function isKey(words: Int32Array, at: number, key: AddressWords, what: number): boolean {
-  return words[at + 4] === what && key.every((word, i) => words[at + i] === word)
 }

@@ -10,13 +10,14 @@ import { FragmentTable } from './fragments.ts'
 import { macWords, type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
 import { type PodEntry, PodTable } from './pods.ts'
 import { type RouteBuffers, type RouteEntry, RouteTable } from './routes.ts'
-import { type ServiceBuffers, type ServicePort, ServiceTable } from './services.ts'
+import { type ServiceBuffers, ServiceTable } from './services.ts'
 
 export interface NetworkState {
   readonly pods: readonly PodEntry[]
   readonly peers: readonly PeerEntry[]
   readonly routes: readonly RouteEntry[]
-  readonly services?: readonly ServicePort[]
+  /** Absent: there are none. */
+  readonly services?: ServiceBuffers
   readonly vtep: Vtep
   /** Largest IP packet a pod of this node, or its host TUN, takes, in bytes. */
   readonly mtuBytes: number
@@ -69,7 +70,7 @@ export function buildTables(state: NetworkState): TableBuffers {
     pods: PodTable.build(state.pods),
     routes: RouteTable.build(state.routes),
     peers: PeerTable.build(state.peers, state.vtep),
-    services: builtServices(state.services ?? NO_SERVICES),
+    services: state.services ?? ServiceTable.build([]),
     vni: state.vtep.vni,
     mtuBytes: state.mtuBytes,
     gateway4: wordsOf(state.gateways, 4),
@@ -79,19 +80,6 @@ export function buildTables(state: NetworkState): TableBuffers {
     ...macWords(state.vtep.mac),
     copyDscp: state.copyDscp,
   }
-}
-
-const NO_SERVICES: readonly ServicePort[] = []
-const built = new WeakMap<readonly ServicePort[], ServiceBuffers>()
-
-/** Most changes are of pods and peers: the buffers of an array that was there before are used again. */
-function builtServices(ports: readonly ServicePort[]): ServiceBuffers {
-  let buffers = built.get(ports)
-  if (buffers === undefined) {
-    buffers = ServiceTable.build(ports)
-    built.set(ports, buffers)
-  }
-  return buffers
 }
 
 function wordsOf(addresses: readonly string[], family: 4 | 6): AddressWords | undefined {

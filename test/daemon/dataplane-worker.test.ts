@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { afterAll, expect, it } from 'vitest'
 import { DataPlane } from '../../daemon/dataplane/dataplane.ts'
 import { openEvent } from '../../daemon/nic/nic.ts'
+import { ServiceTable } from '../../packet/tables/services.ts'
 
 const surroundings = {
   peers: [],
@@ -17,6 +18,7 @@ const surroundings = {
   natAddresses: ['10.0.0.2'],
   copyDscp: false,
 }
+const services = ServiceTable.build([])
 const poisonFolder = '/nonexistent'
 const log = pino({ level: 'silent' })
 const folder = mkdtempSync(join(tmpdir(), 'polder-worker-'))
@@ -25,7 +27,7 @@ const flows = { path: join(folder, 'flows'), capacity: 1024, bootId: randomUUID(
 
 it('a worker that cannot start makes the start fail', async () => {
   const plane = new DataPlane({ poisonFolder, flows, log })
-  const start = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, services: [] }
+  const start = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, services }
   // It needs a socket to send from.
   await expect(plane.start({ ...start, senderFds: [] })).rejects.toMatchObject({ code: 'dataplane-failed' })
 })
@@ -37,7 +39,7 @@ it('starts, takes pods, and stops', async () => {
     underlayFd: openEvent(),
     senderFds: [openEvent()],
     surroundings,
-    services: [],
+    services,
   })
   const ports = await Promise.all(['10.0.0.2', '10.0.0.3'].map((address) => plane.addPod(openEvent(), [address])))
   expect(new Set(ports).size).toBe(2)

@@ -17,7 +17,7 @@ import {
   TO_POD,
   type Verdict,
 } from '../../packet/path/verdict.ts'
-import type { ServicePort } from '../../packet/tables/services.ts'
+import { type ServicePort, ServiceTable } from '../../packet/tables/services.ts'
 import { buildTables, openTables, type TableBuffers, type Tables } from '../../packet/tables/tables.ts'
 
 export const POD_A = 3
@@ -70,7 +70,7 @@ export function twoNodesBuffers(services: ServicePort[], foreign = false): Table
     { port: POD_A, addresses: ['10.244.1.5', 'fd00:10:244:1::5'] },
     { port: POD_B, addresses: ['10.244.1.6', 'fd00:10:244:1::6'] },
   ]
-  return buildTables({ ...surroundings, pods, services })
+  return buildTables({ ...surroundings, pods, services: ServiceTable.build(services) })
 }
 
 /** `pod 4`, `peer 0`, `host`, `world`, or the drop reason's name. */
