@@ -1,6 +1,7 @@
 /** `describe` of a pod: everything the object says, and the attachment its node made for it. */
 import type { Attachment } from '../daemon/attachments/attachment.ts'
 import { type Container, type ContainerStatus, type EnvVar, nodeOf, type Pod } from '../daemon/cluster/objects.ts'
+import { probeFields } from './describe-probe.ts'
 import type { Field } from './fields.ts'
 import { podAddresses, summarizePod } from './pod-status.ts'
 
@@ -62,6 +63,7 @@ function containerField(container: Container, pod: Pod): Field {
       ...stateFields(status, summarizePod(pod).status),
       ['Ready', status === undefined ? undefined : capitalize(String(status.ready))],
       ['Restart Count', status?.restartCount.toString()],
+      ...probeFields(container),
       ['Environment', container.env?.map(describeVariable)],
     ],
   ]

@@ -2,6 +2,7 @@
  * Kubernetes-shaped objects as polder uses them: the fields it acts on, typed. Validation of what comes from outside
  * (manifests, store files) is in schema.ts; this file holds shapes only, so that the CLI can import it for free.
  */
+import type { Lifecycle, Probe } from './probe-objects.ts'
 import type { EndpointSlice, Service } from './service-objects.ts'
 
 export interface Metadata {
@@ -96,6 +97,10 @@ export interface Container {
   ports?: ContainerPort[]
   tty?: boolean
   stdin?: boolean
+  startupProbe?: Probe
+  readinessProbe?: Probe
+  livenessProbe?: Probe
+  lifecycle?: Lifecycle
   securityContext?: { privileged?: boolean; capabilities?: { add?: string[]; drop?: string[] } }
 }
 

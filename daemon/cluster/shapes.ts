@@ -18,6 +18,7 @@ import {
   text,
 } from './fields.ts'
 import type { ClusterObject, Container, Kind, Namespace, Node, NodeStatus, Pod, PodSpec, PodStatus } from './objects.ts'
+import { checkPortNames, lifecycle, readinessProbe, stoppingProbe } from './probe-shapes.ts'
 import { endpointSlice, service } from './service-shapes.ts'
 
 const ENV_NAME = /^[^\s=\p{Cc}]+$/u
@@ -49,24 +50,30 @@ const containerPort = z.strictObject({
   protocol: z.enum(['TCP', 'UDP', 'SCTP']).exactOptional(),
 })
 
-const container: z.ZodType<Container> = z.strictObject({
-  name: label,
-  image: text(/^\S+$/, 'the name of an image, without spaces'),
-  imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).exactOptional(),
-  command: strings.exactOptional(),
-  args: strings.exactOptional(),
-  workingDir: z.string().exactOptional(),
-  env: z.array(envVar).exactOptional(),
-  ports: z.array(containerPort).exactOptional(),
-  tty: z.boolean().exactOptional(),
-  stdin: z.boolean().exactOptional(),
-  securityContext: z
-    .strictObject({
-      privileged: z.boolean().exactOptional(),
-      capabilities: z.strictObject({ add: strings.exactOptional(), drop: strings.exactOptional() }).exactOptional(),
-    })
-    .exactOptional(),
-})
+const container: z.ZodType<Container> = z
+  .strictObject({
+    name: label,
+    image: text(/^\S+$/, 'the name of an image, without spaces'),
+    imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).exactOptional(),
+    command: strings.exactOptional(),
+    args: strings.exactOptional(),
+    workingDir: z.string().exactOptional(),
+    env: z.array(envVar).exactOptional(),
+    ports: z.array(containerPort).exactOptional(),
+    tty: z.boolean().exactOptional(),
+    stdin: z.boolean().exactOptional(),
+    startupProbe: stoppingProbe.exactOptional(),
+    readinessProbe: readinessProbe.exactOptional(),
+    livenessProbe: stoppingProbe.exactOptional(),
+    lifecycle: lifecycle.exactOptional(),
+    securityContext: z
+      .strictObject({
+        privileged: z.boolean().exactOptional(),
+        capabilities: z.strictObject({ add: strings.exactOptional(), drop: strings.exactOptional() }).exactOptional(),
+      })
+      .exactOptional(),
+  })
+  .superRefine(checkPortNames)
 
 const podSpec = z
   .strictObject({

@@ -56,14 +56,10 @@ const POD_SPEC = [
 
 const CONTAINER = [
   'envFrom',
-  'lifecycle',
-  'livenessProbe',
-  'readinessProbe',
   'resizePolicy',
   'resources',
   'restartPolicy',
   'restartPolicyRules',
-  'startupProbe',
   'stdinOnce',
   'terminationMessagePath',
   'terminationMessagePolicy',
@@ -89,6 +85,7 @@ export const UNSUPPORTED_FIELDS: Record<Kind, Record<string, readonly string[]>>
     metadata: METADATA,
     spec: POD_SPEC,
     'spec.containers': CONTAINER,
+    'spec.containers.lifecycle': ['postStart', 'stopSignal'],
     'spec.containers.ports': ['hostIP', 'hostPort'],
     'spec.containers.env.valueFrom': ['configMapKeyRef', 'fileKeyRef', 'resourceFieldRef', 'secretKeyRef'],
     'spec.containers.env.valueFrom.fieldRef': ['apiVersion'],

@@ -80,6 +80,11 @@ export class Reconciler {
     this.#trigger()
   }
 
+  /** A runtime knows something new. */
+  look(): void {
+    this.#trigger()
+  }
+
   /** Begins nothing any more and resolves when what was under way is done, but for removals, which may take long. */
   async stop(): Promise<void> {
     this.#unsubscribe?.()
@@ -253,6 +258,7 @@ function isSameWish(a: Pod, b: Pod): boolean {
 /** Nothing more happens to the pod by itself. */
 function isSettled(status: PodStatus): boolean {
   if (status.phase === 'Succeeded' || status.phase === 'Failed') return true
-  const ready = status.conditions?.find((condition) => condition.type === 'Ready')
-  return status.phase === 'Running' && ready?.status === 'True'
+  // What probes say of containers that run comes by itself (PodRuntime.list).
+  const containers = status.containerStatuses ?? []
+  return status.phase === 'Running' && containers.every(({ state }) => state.running !== undefined)
 }

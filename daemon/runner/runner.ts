@@ -46,6 +46,12 @@ export function createRunner({ config, own, store, attachments, log }: RunnerOpt
   const containers = new CriRuntime({
     containerdSocket: config.containerdSocket,
     execDir,
+    onNews: ({ uid, container, message }) => {
+      const pod = store.list('Pod').find(({ metadata }) => metadata.uid === uid)
+      const name = pod && `${pod.metadata.namespace}/${pod.metadata.name}`
+      log.info({ pod: name, container }, `probe: ${message}`)
+      reconciler.look()
+    },
     facts: { nodeName: own.name, hostIPs, logRoot: LOG_ROOT, ...(dns === undefined ? {} : { dns }) },
   })
   const namespaces = new NetnsRuntime({ attachments, nodeName: own.name, hostIPs, network: NETWORK })
@@ -68,9 +74,11 @@ export function createRunner({ config, own, store, attachments, log }: RunnerOpt
     },
     pause: async () => {
       binder.stop()
+      containers.pause()
       await reconciler.stop()
     },
     resume: () => {
+      containers.resume()
       reconciler.start()
       binder.start()
     },

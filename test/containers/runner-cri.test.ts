@@ -361,7 +361,7 @@ describe('what changes', () => {
     expect(stateOf(status).running).toBeDefined()
     expect((await execIn(runtime, pod, ['ip', 'addr'])).stdout).toContain(status.podIP)
     expect(await runtime.list()).toMatchObject([
-      { name: 'phoenix', fingerprint: expect.stringMatching(/^\w+ 0,\w+ 1,$/) },
+      { name: 'phoenix', fingerprint: expect.stringMatching(/^\w+ 0,\w+ 1,0$/) },
     ])
     await remove(pod)
   })

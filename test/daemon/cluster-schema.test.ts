@@ -114,7 +114,7 @@ spec:
 test('what Kubernetes knows and polder does not is left out with a warning', () => {
   const text = podWith(
     'volumes: [{name: data, emptyDir: {}}]',
-    `livenessProbe: {httpGet: {path: /, port: 80}}
+    `volumeDevices: [{name: a, devicePath: /b}]
       ports: [{containerPort: 80, hostPort: 8080}]
       env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]
       securityContext: {runAsUser: 1000}`,
@@ -126,7 +126,7 @@ test('what Kubernetes knows and polder does not is left out with a warning', () 
     'pod.yaml:12:25 spec.containers[0].securityContext.runAsUser: is not supported and ignored',
     'pod.yaml:13:1 status: is written by polder and ignored',
     'pod.yaml:5:3 spec.volumes: is not supported and ignored',
-    'pod.yaml:9:7 spec.containers[0].livenessProbe: is not supported and ignored',
+    'pod.yaml:9:7 spec.containers[0].volumeDevices: is not supported and ignored',
   ])
   expect(objects[0]).toMatchObject({
     spec: { containers: [{ name: 'main', image: 'nginx', ports: [{ containerPort: 80 }], env: [{ name: 'A' }] }] },

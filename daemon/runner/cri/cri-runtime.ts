@@ -3,24 +3,25 @@
  * containers in order; what exits is started again as restartPolicy says; what died, or was made from another manifest,
  * is made anew. All state is containerd's: a new polderd finds its pods by their labels. Only back-off is in memory.
  *
- * It has no probes, volumes, init containers or resource limits.
+ * It has no volumes, init containers or resource limits.
  */
 import type { Writable } from 'node:stream'
 import type { ExecRequest } from '../../api/types.ts'
 import type { Pod, PodStatus } from '../../cluster/objects.ts'
 import { PolderError } from '../../errors.ts'
 import type { ExecStreams, HeldPod, LogOptions, PodRuntime } from '../pod-runtime.ts'
+import { type Probed, Prober } from '../probes/prober.ts'
 import type { ContainerdClient, Container as CriContainer } from './client.ts'
 import { CONTAINER_CREATED, CONTAINER_RUNNING, connectContainerd, SANDBOX_READY } from './client.ts'
 import { Containers, isWanted } from './containers.ts'
-import { execInContainer } from './exec.ts'
+import { execForOutput, execInContainer } from './exec.ts'
 import { LOG_BYTES_MAX, rotateLogs } from './log-rotation.ts'
 import { streamLog } from './logs.ts'
 import * as config from './pod-config.ts'
 import type { PodRecord } from './pod-record.ts'
 import { findPod, listPods, newestContainer } from './pod-record.ts'
 import type { PodView } from './pod-status.ts'
-import { podStatus } from './pod-status.ts'
+import { containerID, podStatus } from './pod-status.ts'
 import { graceSeconds, isCurrent, Sandboxes } from './sandboxes.ts'
 
 export interface CriRuntimeOptions {
@@ -28,6 +29,8 @@ export interface CriRuntimeOptions {
   facts: config.NodeFacts
   /** Folder for the named pipes of exec, in the same mount namespace as containerd. */
   execDir: string
+  /** Called when a probe has changed what is to be said of a pod. */
+  onNews?: (pod: { uid: string; container: string; message: string }) => void
 }
 
 export class CriRuntime implements PodRuntime {
@@ -36,6 +39,7 @@ export class CriRuntime implements PodRuntime {
   readonly #execDir: string
   readonly #sandboxes: Sandboxes
   readonly #containers: Containers
+  readonly #prober: Prober
 
   constructor(options: CriRuntimeOptions) {
     this.#client = connectContainerd(options.containerdSocket)
@@ -43,9 +47,14 @@ export class CriRuntime implements PodRuntime {
     this.#execDir = options.execDir
     this.#sandboxes = new Sandboxes(this.#client, options.facts)
     this.#containers = new Containers(this.#client, this.#sandboxes, options.facts)
+    this.#prober = new Prober((uid, { name }, { ready, message, failed }) => {
+      const said = failed?.message ?? message ?? (ready ? 'it is ready' : 'it is not ready')
+      options.onNews?.({ uid, container: name, message: said })
+    })
   }
 
   close(): void {
+    this.#prober.pause()
     this.#client.close()
   }
 
@@ -56,19 +65,31 @@ export class CriRuntime implements PodRuntime {
   }
 
   async list(): Promise<HeldPod[]> {
-    return await listPods(this.#client)
+    const pods = await listPods(this.#client)
+    return pods.map((pod) => ({ ...pod, fingerprint: `${pod.fingerprint}${this.#prober.revision(pod.uid!)}` }))
+  }
+
+  /** No probes until resume(). */
+  pause(): void {
+    this.#prober.pause()
+  }
+
+  resume(): void {
+    this.#prober.resume()
   }
 
   async ensure(pod: Pod): Promise<PodStatus> {
     const record = await this.#ownRecord(pod)
     // Without their sandbox containers have no network to speak of: they end before anything is decided about them.
     if (!isCurrent(pod, record)) await this.#sandboxes.stopContainers(record.containers, graceSeconds(record))
+    await this.#stopFailed(record)
     const views = await Promise.all(pod.spec.containers.map((container) => this.#containers.look(container, record)))
     const wanted = pod.spec.containers.filter((container, index) => isWanted(pod, container, views[index]!, record))
     const view: PodView = { containers: views, podIPs: [], nodeName: this.#facts.nodeName }
     if (this.#facts.hostIPs[0] !== undefined) view.hostIP = this.#facts.hostIPs[0]
     if (wanted.length === 0) {
       // The pod is finished: its network is given back, its containers stay for their logs.
+      this.#prober.forget(config.podUid(pod))
       if (record.sandboxes[0]?.state === SANDBOX_READY) await this.#sandboxes.stop(record)
       return podStatus(pod, view, Date.now())
     }
@@ -83,13 +104,17 @@ export class CriRuntime implements PodRuntime {
       await this.#containers.ensure({ pod, container, view: own, sandbox, record })
     }
     await this.#removeLeftovers(pod, record, sandbox.id)
+    this.#probe(pod, view)
     return podStatus(pod, view, Date.now())
   }
 
   async remove(pod: { namespace: string; name: string }): Promise<void> {
     const record = await findPod(this.#client, pod.namespace, pod.name)
     await this.#sandboxes.remove(record)
-    for (const { metadata } of record.sandboxes) this.#containers.forget(metadata.uid)
+    for (const { metadata } of record.sandboxes) {
+      this.#containers.forget(metadata.uid)
+      this.#prober.forget(metadata.uid)
+    }
   }
 
   async exec(pod: Pod, request: ExecRequest, streams: ExecStreams): Promise<number> {
@@ -121,6 +146,40 @@ export class CriRuntime implements PodRuntime {
   /** Begins anew what has grown too long. For now and then. */
   async rotateLogs(bytesMax = LOG_BYTES_MAX): Promise<void> {
     await rotateLogs(this.#client, this.#facts.logRoot, bytesMax)
+  }
+
+  /** Stops containers of which a probe says that they have to be restarted; then they are as if they had ended. */
+  async #stopFailed(record: PodRecord): Promise<void> {
+    for (const container of record.containers) {
+      const failed = this.#prober.verdict(container.id)?.failed
+      if (container.state !== CONTAINER_RUNNING || failed === undefined) continue
+      const grace = failed.probe.terminationGracePeriodSeconds ?? graceSeconds(record)
+      await this.#sandboxes.stopContainers([container], grace)
+    }
+  }
+
+  /** Has the containers probed that run now, and says in `view` what is known of each. */
+  #probe(pod: Pod, view: PodView): void {
+    const running = view.containers.flatMap(({ name, current }): Probed[] => {
+      const container = pod.spec.containers.find((one) => one.name === name)!
+      if (current?.state !== CONTAINER_RUNNING) return []
+      const before = pod.status?.containerStatuses?.find((one) => one.name === name)
+      return [
+        {
+          id: current.id,
+          container,
+          address: view.podIPs[0] ?? '',
+          startedAtMs: Number(BigInt(current.started_at) / 1_000_000n),
+          wasReady: before?.containerID === containerID(current.id) && before.ready,
+          exec: (command, timeoutMs) => execForOutput(this.#client, this.#execDir, current.id, command, timeoutMs),
+        },
+      ]
+    })
+    this.#prober.follow(config.podUid(pod), running)
+    for (const one of view.containers) {
+      const verdict = one.current && this.#prober.verdict(one.current.id)
+      if (verdict !== undefined) one.verdict = verdict
+    }
   }
 
   /** What containerd has of this pod; what an earlier pod of the same name left is removed first. */

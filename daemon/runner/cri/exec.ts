@@ -15,7 +15,7 @@ import { once } from 'node:events'
 import { constants, openSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { Socket } from 'node:net'
-import type { Writable } from 'node:stream'
+import { Readable, Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import type { ExecRequest } from '../../api/types.ts'
 import { PolderError } from '../../errors.ts'
@@ -28,6 +28,8 @@ const SIGKILL = 9
 const FIRST_SIZE_PATIENCE_MS = 200
 /** How long output may stay silent after the end before it counts as over: a child may keep it open for ever. */
 const SILENCE_MS = 1000
+/** What is kept of the output of a command that runs for its exit code. */
+const OUTPUT_LENGTH_MAX = 512
 
 /** Resolves to the exit code once all output is delivered; a client that goes away kills the command. */
 export async function execInContainer(
@@ -68,6 +70,43 @@ export async function execInContainer(
     pipes.close()
     if (created) await client.call('tasks.DeleteProcess', id).catch(() => {})
     await rm(pipes.folder, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Runs a command for its exit code and the beginning of what it says; one that takes longer is killed, and has none.
+ */
+export async function execForOutput(
+  client: ContainerdClient,
+  execDir: string,
+  containerId: string,
+  command: string[],
+  timeoutMs: number,
+): Promise<{ exitCode: number | undefined; output: string }> {
+  let output = ''
+  const keep = () =>
+    new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        if (output.length < OUTPUT_LENGTH_MAX) output = (output + chunk.toString()).slice(0, OUTPUT_LENGTH_MAX)
+        done()
+      },
+    })
+  const streams: ExecStreams = { stdin: Readable.from([]), stdout: keep(), stderr: keep(), onResize: () => {} }
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => {
+      streams.stdout.destroy()
+      streams.stderr.destroy()
+      resolve(undefined)
+    }, timeoutMs)
+  })
+  try {
+    const exit = execInContainer(client, execDir, containerId, { command }, streams)
+    // Nobody waits any more for one that is late.
+    exit.catch(() => {})
+    return { exitCode: await Promise.race([exit, late]), output }
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -59,9 +59,19 @@ export function sandboxHash(pod: Pod): string {
   return hash([podUid(pod), pod.spec.hostNetwork === true, hostname(pod), isPrivileged(pod)])
 }
 
-/** Takes the sandbox in: with another sandbox every container is another one. */
+/**
+ * Takes the sandbox in: with another sandbox every container is another one. Probes and hooks are the runner's: a container
+ * need not be made again for them.
+ */
 export function containerHash(pod: Pod, container: Container): string {
-  return hash([sandboxHash(pod), container])
+  const {
+    startupProbe: _startup,
+    readinessProbe: _readiness,
+    livenessProbe: _liveness,
+    lifecycle: _hooks,
+    ...made
+  } = container
+  return hash([sandboxHash(pod), made])
 }
 
 export function sandboxConfig(pod: Pod, attempt: number, facts: NodeFacts): SandboxConfig {

@@ -3,6 +3,7 @@
  * kubelet derives them. Pure: time is an argument, and only what changed gets a new transition time.
  */
 import type { Condition, ContainerStatus, Pod, PodPhase, PodStatus } from '../../cluster/objects.ts'
+import type { Verdict } from '../probes/prober.ts'
 import type { ContainerStatus as CriContainerStatus } from './client.ts'
 import { CONTAINER_EXITED, CONTAINER_RUNNING } from './client.ts'
 
@@ -15,6 +16,8 @@ export interface ContainerView {
   current?: CriContainerStatus
   /** Why there is none, or why a new one has to wait. */
   waiting?: { reason: string; message?: string }
+  /** What its probes say; absent: it has none, or was not asked yet. */
+  verdict?: Pick<Verdict, 'ready' | 'message'>
 }
 
 export interface PodView {
@@ -48,9 +51,17 @@ export function podStatus(pod: Pod, view: PodView, nowMs: number): PodStatus {
   }
   if (view.hostIP !== undefined) status.hostIP = view.hostIP
   status.startTime = pod.status?.startTime ?? new Date(nowMs).toISOString()
-  status.conditions = podConditions(phase, containerStatuses, pod.status?.conditions ?? [], nowMs)
+  const why = view.containers.flatMap(({ name, current, verdict }) =>
+    current?.state === CONTAINER_RUNNING && verdict?.message !== undefined ? [`${name}: ${verdict.message}`] : [],
+  )
+  status.conditions = podConditions(phase, containerStatuses, pod.status?.conditions ?? [], nowMs, why)
   status.containerStatuses = containerStatuses
   return status
+}
+
+/** A container as statuses name it. */
+export function containerID(id: string): string {
+  return `containerd://${id}`
 }
 
 function containerStatus(view: ContainerView): ContainerStatus {
@@ -58,11 +69,11 @@ function containerStatus(view: ContainerView): ContainerStatus {
   const status: ContainerStatus = {
     name: view.name,
     image: view.image,
-    ready: current?.state === CONTAINER_RUNNING,
+    ready: current?.state === CONTAINER_RUNNING && view.verdict?.ready !== false,
     restartCount: view.restartCount,
     state: {},
   }
-  if (current !== undefined) status.containerID = `containerd://${current.id}`
+  if (current !== undefined) status.containerID = containerID(current.id)
   if (current?.state === CONTAINER_RUNNING) status.state.running = { startedAt: isoTime(current.started_at)! }
   else if (waiting !== undefined) status.state.waiting = waiting
   else if (current?.state === CONTAINER_EXITED) status.state.terminated = terminated(current)
@@ -83,12 +94,13 @@ function terminated(current: CriContainerStatus): NonNullable<ContainerStatus['s
   return state
 }
 
-/** The conditions in kubectl's order; `previous` gives the time of those that did not change. */
+/** The conditions in kubectl's order; `previous` gives the time of those that did not change, `why` what probes say. */
 export function podConditions(
   phase: PodPhase,
   containers: ContainerStatus[],
   previous: Condition[],
   nowMs: number,
+  why: string[] = [],
 ): Condition[] {
   const unready = containers.filter((container) => !container.ready).map((container) => container.name)
   const completed = phase === 'Succeeded'
@@ -96,7 +108,7 @@ export function podConditions(
   if (completed) ready.reason = 'PodCompleted'
   else if (unready.length > 0) {
     ready.reason = 'ContainersNotReady'
-    ready.message = `containers with unready status: [${unready.join(' ')}]`
+    ready.message = [`containers with unready status: [${unready.join(' ')}]`, ...why].join('; ')
   }
   const facts: [string, Partial<Condition>][] = [
     ['Initialized', { status: 'True' }],
