@@ -103,14 +103,14 @@ function servicePortOf(
 }
 
 function frontendsOf(service: Service, port: ServicePortSpec, clusterIP: string, here: Here): Frontend[] {
-  const frontends: Frontend[] = [{ address: clusterIP, port: port.port, from: 'inside' }]
+  const frontends: Frontend[] = [{ address: clusterIP, port: port.port }]
   if (!given(service, port.nodePort)) return frontends
   const ofFamily = (address: string): boolean => familyOf(address) === familyOf(clusterIP)
   for (const address of here.virtualAddresses.filter(ofFamily)) {
-    frontends.push({ address, port: port.nodePort!, from: 'outside' })
+    frontends.push({ address, port: port.nodePort! })
   }
   for (const address of here.addresses.filter(ofFamily)) {
-    frontends.push({ address, port: port.nodePort!, from: 'inside', sharesAddress: true })
+    frontends.push({ address, port: port.nodePort!, sharesAddress: true })
   }
   return frontends
 }

@@ -53,7 +53,7 @@ export function isAnswered(packet: Packet, reason: number, tables: Tables): bool
 /**
  * Writes the answer to `out.at`, of at most ANSWER_BYTES, and sets `out` to it. Only after isAnswered() said so. It
  * comes from the gateway; one `toHost`, which has that address itself and would take it for a forgery, from the node's
- * second address.
+ * second address; that a port is closed is said by the address that was asked (RFC 1122, 3.2.2.1).
  */
 export function answer(packet: Packet, reason: number, tables: Tables, out: Packet, toHost: boolean): void {
   const kind = DROP_REASONS[reason]!.answer!
@@ -89,7 +89,7 @@ function answer4(packet: Packet, kind: Answer, tables: Tables, source: AddressWo
   ipv4.setTotalLength(view, out.at, out.length)
   ipv4.setTtl(view, out.at, ANSWER_TTL)
   ipv4.setProtocol(view, out.at, PROTOCOL_ICMP)
-  ipv4.setSrcAddr(view, out.at, source[3])
+  ipv4.setSrcAddr(view, out.at, kind === 'refused' ? packet.dst3 : source[3])
   ipv4.setDstAddr(view, out.at, packet.src3)
 
   const [type, code] = CODES4[kind]
@@ -112,7 +112,11 @@ function answer6(packet: Packet, kind: Answer, tables: Tables, source: AddressWo
   ipv6.setPayloadLength(view, out.at, out.length - ipv6.HEADER_LEN)
   ipv6.setNextHeader(view, out.at, PROTOCOL_ICMPV6)
   ipv6.setHopLimit(view, out.at, ANSWER_TTL)
-  for (let i = 0; i < 4; i++) ipv6.setSrcAddrWord(view, out.at, i, source[i]!)
+  const own = kind === 'refused'
+  ipv6.setSrcAddrWord(view, out.at, 0, own ? packet.dst0 : source[0])
+  ipv6.setSrcAddrWord(view, out.at, 1, own ? packet.dst1 : source[1])
+  ipv6.setSrcAddrWord(view, out.at, 2, own ? packet.dst2 : source[2])
+  ipv6.setSrcAddrWord(view, out.at, 3, own ? packet.dst3 : source[3])
   ipv6.setDstAddrWord(view, out.at, 0, packet.src0)
   ipv6.setDstAddrWord(view, out.at, 1, packet.src1)
   ipv6.setDstAddrWord(view, out.at, 2, packet.src2)

@@ -2,6 +2,9 @@
  * The service step: the first packet of a flow to a frontend is sent to one of its endpoints, and all that follow go the
  * same way, by the flow table. Who answers then answers as the frontend.
  *
+ * Traffic policies go by who asks, not by which address is asked: a pod or a node is inside, whatever else came through
+ * the host is outside.
+ *
  * The choice is even: by chance among the endpoints, or the one of last time where the service port has affinity. The
  * sender keeps its address, so that an endpoint sees who calls, but for the cases in which the answer would not come back
  * this way: an endpoint that calls itself sees the frontend's address; an endpoint behind a node that is no polder sees
@@ -11,6 +14,7 @@
 import { FlowKey } from '../flow-key.ts'
 import type { Packet } from '../packet.ts'
 import * as flowTable from '../tables/flows.ts'
+import { FROM_OUTSIDE } from '../tables/services.ts'
 import type { Tables } from '../tables/tables.ts'
 import {
   DROP_ENDPOINT_GONE,
@@ -23,7 +27,7 @@ import {
 import * as flow from './flow.ts'
 import { mirror } from './flow-tuple.ts'
 import { route } from './route.ts'
-import { indexOf, kindOf, TO_HOST, TO_PEER, type Verdict } from './verdict.ts'
+import { indexOf, kindOf, TO_HOST, TO_PEER, type Verdict, WORLD } from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
 const { NO_FLOW } = flowTable
@@ -44,13 +48,19 @@ export function serve(packet: Packet, found: FlowRef, origin: Verdict, tables: T
   if (found !== NO_FLOW) return isOrphan(packet, found, tables) ? DROP_ENDPOINT_GONE : 0
   const { services } = tables
   const { dst0, dst1, dst2, dst3 } = packet
-  const frontend = services.find(dst0, dst1, dst2, dst3, packet.ports & 0xffff, packet.protocol)
-  if (frontend === -1) return services.hasAddress(dst0, dst1, dst2, dst3) ? DROP_NO_SUCH_SERVICE_PORT : 0
+  const met = services.find(dst0, dst1, dst2, dst3, packet.ports & 0xffff, packet.protocol)
+  if (met === -1) return services.hasAddress(dst0, dst1, dst2, dst3) ? DROP_NO_SUCH_SERVICE_PORT : 0
+  const frontend = isOutside(packet, origin, tables) ? met | FROM_OUTSIDE : met
   if (!services.admits(frontend, packet.src0, packet.src1, packet.src2, packet.src3)) return DROP_SOURCE_NOT_ALLOWED
   const endpoint = choose(packet, frontend, tables)
   if (endpoint === -1) return services.usable(frontend) === 0 ? DROP_NO_ENDPOINT : DROP_NO_LOCAL_ENDPOINT
   aimAt(packet, endpoint, tables)
   return disguise(packet, origin, tables) ? 0 : DROP_NO_FREE_PORT
+}
+
+/** Through the host, from an address that is no pod's and no node's. */
+function isOutside({ src0, src1, src2, src3 }: Packet, origin: Verdict, { routes }: Tables): boolean {
+  return kindOf(origin) === TO_HOST && routes.lookup(src0, src1, src2, src3) === WORLD
 }
 
 /** The endpoint that a connection was with is gone, and it cannot go on with another. */

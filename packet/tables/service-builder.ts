@@ -124,10 +124,10 @@ export class ServiceBuilder {
   #addFrontends({ port, number }: Placed): void {
     this.#frontendsChanged = true
     const frontends = this.#frontends
-    for (const { address, port: at, from, sharesAddress } of port.frontends) {
+    for (const { address, port: at, sharesAddress } of port.frontends) {
       const words = parseAddress(address)
       const what = (at << 16) | port.protocol
-      if (frontends.find(...words, what) === -1) frontends.set(words, what, number * 2 + (from === 'outside' ? 1 : 0))
+      if (frontends.find(...words, what) === -1) frontends.set(words, what, number * 2)
       else this.#isContested = true
       // How many frontends have the address to themselves.
       if (!sharesAddress) frontends.set(words, 0, frontends.find(...words, 0) + 1)
@@ -161,12 +161,7 @@ export class ServiceBuilder {
 function haveSameFrontends(one: ServicePort, other: ServicePort): boolean {
   if (one.protocol !== other.protocol || one.frontends.length !== other.frontends.length) return false
   return one.frontends.every((frontend, i) => {
-    const { address, port, from, sharesAddress } = other.frontends[i]!
-    return (
-      frontend.address === address &&
-      frontend.port === port &&
-      frontend.from === from &&
-      frontend.sharesAddress === sharesAddress
-    )
+    const { address, port, sharesAddress } = other.frontends[i]!
+    return frontend.address === address && frontend.port === port && frontend.sharesAddress === sharesAddress
   })
 }

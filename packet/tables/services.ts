@@ -4,7 +4,8 @@
  * main (service-builder.ts), read by the path; every lookup is a hash, every choice an index, whatever the number of
  * services and endpoints.
  *
- * A frontend's value is the number of its service port × 2, + 1 for those from outside. The number leads to where the
+ * A frontend's value is the number of its service port × 2, to which FROM_OUTSIDE is added where somebody from outside
+ * has met it. The number leads to where the
  * service port's block begins, and the block holds the rest (service-block.ts). An endpoint is known by where it stands
  * among the blocks × 2, + 1 where its address is of four words.
  */
@@ -21,7 +22,6 @@ const { RANGE_COUNT, RANGE_WORDS, RANGES, SERVICE_IDENTITY, STRIDE, USABLE, V6_W
 export interface Frontend {
   readonly address: string
   readonly port: number
-  readonly from: 'inside' | 'outside'
   /** Others listen at this address too: what comes to another port there is for them. */
   readonly sharesAddress?: boolean
 }
@@ -47,9 +47,12 @@ export interface ServicePort {
   readonly outside: readonly number[]
   /** Session affinity by client address (ClientIP), 0 for none. */
   readonly affinitySeconds: number
-  /** Who may come from outside; empty: everybody. */
+  /** Who may come, from wherever; empty: everybody. */
   readonly sourceRanges: readonly string[]
 }
+
+/** Set on a frontend that somebody from outside the cluster has met. */
+export const FROM_OUTSIDE = 1
 
 export interface ServiceBuffers {
   readonly frontends: SharedArrayBuffer
@@ -87,7 +90,7 @@ export class ServiceTable {
 
   /** How many endpoints new flows through this frontend may go to. */
   count(frontend: number): number {
-    return this.#blocks[this.#begin(frontend) + (frontend & 1 ? OUTSIDE : INSIDE)]!
+    return this.#blocks[this.#begin(frontend) + (frontend & FROM_OUTSIDE ? OUTSIDE : INSIDE)]!
   }
 
   /** How many there are at all that could serve, on other nodes say, where this frontend does not lead. */
@@ -98,14 +101,14 @@ export class ServiceTable {
   /** The endpoint that is number `index`, below count(). */
   endpoint(frontend: number, index: number): number {
     const begin = this.#begin(frontend)
-    return this.#endpointAt(begin, frontend & 1 ? this.#blocks[begin + OUTSIDE_FIRST]! + index : index)
+    return this.#endpointAt(begin, frontend & FROM_OUTSIDE ? this.#blocks[begin + OUTSIDE_FIRST]! + index : index)
   }
 
   /** The endpoint with this identity among those new flows may go to, or -1. */
   endpointOf(frontend: number, identity: number): number {
     const begin = this.#begin(frontend)
     const number = this.#numberOf(begin, identity)
-    const first = frontend & 1 ? this.#blocks[begin + OUTSIDE_FIRST]! : 0
+    const first = frontend & FROM_OUTSIDE ? this.#blocks[begin + OUTSIDE_FIRST]! : 0
     return number < first || number >= first + this.count(frontend) ? -1 : this.#endpointAt(begin, number)
   }
 
@@ -143,7 +146,7 @@ export class ServiceTable {
     const words = this.#blocks
     const begin = this.#begin(frontend)
     const count = words[begin + RANGE_COUNT]!
-    if (count === 0 || (frontend & 1) === 0) return true
+    if (count === 0) return true
     const ranges = begin + words[begin + RANGES]!
     for (let r = ranges; r < ranges + count * RANGE_WORDS; r += RANGE_WORDS) {
       const same =

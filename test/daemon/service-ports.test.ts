@@ -130,10 +130,10 @@ describe('where a Service is met', () => {
     const service = serviceOf({ type: 'NodePort', ports }, ['10.96.1.1', 'fd00:10:96::101'])
     const [v4, v6] = servicePortsOf(service, [], PODS, HERE)
     expect(v4!.frontends).toEqual([
-      { address: '10.96.1.1', port: 80, from: 'inside' },
-      { address: '10.244.1.0', port: 30_080, from: 'outside' },
-      { address: '192.0.2.1', port: 30_080, from: 'inside', sharesAddress: true },
-      { address: '10.244.1.1', port: 30_080, from: 'inside', sharesAddress: true },
+      { address: '10.96.1.1', port: 80 },
+      { address: '10.244.1.0', port: 30_080 },
+      { address: '192.0.2.1', port: 30_080, sharesAddress: true },
+      { address: '10.244.1.1', port: 30_080, sharesAddress: true },
     ])
     expect(v6!.frontends.map(({ address }) => address)).toEqual([
       'fd00:10:96::101',

@@ -6,7 +6,8 @@
  *   empty     10.96.0.11:80                         no endpoint
  *   away      10.96.0.12:80 from inside, 192.0.2.1:30080 from outside (traffic policy Local)   a pod on node 2
  *   sticky    10.96.0.13:80                         as web, with affinity
- *   guarded   203.0.113.9:80 from outside, for 198.51.100.0/24 only
+ *   guarded   203.0.113.9:80, for 198.51.100.0/24 only
+ *   balanced  203.0.113.20:80 and 2001:db8::20:80   as web; from outside pod A only (traffic policy Local)
  */
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
@@ -53,7 +54,7 @@ function servicePort(identity: number, port: Partial<ServicePort> & Pick<Service
 const endpoints = (addresses: string[], port: number, first: number) =>
   addresses.map((address, i) => ({ address, port, identity: first + i }))
 
-const at = (address: string, port: number, from: 'inside' | 'outside' = 'inside') => ({ address, port, from })
+const at = (address: string, port: number) => ({ address, port })
 
 const SERVICES: ServicePort[] = [
   servicePort(1, { frontends: [at('10.96.0.10', 80)], endpoints: endpoints(V4, 8080, 10) }),
@@ -61,17 +62,24 @@ const SERVICES: ServicePort[] = [
   servicePort(3, { frontends: [at('10.96.0.53', 53)], endpoints: endpoints(V4.slice(2), 53, 30), protocol: 17 }),
   servicePort(4, { frontends: [at('10.96.0.11', 80)] }),
   servicePort(5, {
-    frontends: [at('10.96.0.12', 80), at('192.0.2.1', 30080, 'outside')],
+    frontends: [at('10.96.0.12', 80), at('192.0.2.1', 30080)],
     endpoints: endpoints(V4.slice(2), 8080, 50),
     outside: [],
   }),
   servicePort(6, { frontends: [at('10.96.0.13', 80)], endpoints: endpoints(V4, 8080, 60), affinitySeconds: 100 }),
   servicePort(7, {
-    frontends: [at('203.0.113.9', 80, 'outside')],
+    frontends: [at('203.0.113.9', 80)],
     endpoints: endpoints(V4.slice(0, 1), 8080, 70),
     sourceRanges: ['198.51.100.0/24'],
   }),
-  servicePort(8, { frontends: [at('192.0.2.1', 30090, 'outside')], endpoints: endpoints(V4.slice(2), 8080, 80) }),
+  ...[V4, V6].map((addresses, i) =>
+    servicePort(9 + i, {
+      frontends: [at(['203.0.113.20', '2001:db8::20'][i]!, 80)],
+      endpoints: endpoints(addresses, 8080, 90 + i * 10),
+      outside: [0],
+    }),
+  ),
+  servicePort(8, { frontends: [at('192.0.2.1', 30090)], endpoints: endpoints(V4.slice(2), 8080, 80) }),
 ]
 
 let tables: Tables
@@ -245,7 +253,7 @@ describe('what is refused', () => {
     expect(answered('tcp 10.244.1.5:1000 > 10.96.0.10:81 flags ack seq 41 ackno 99')).toBe(
       `10.96.0.10:81 > 10.244.1.5:1000 ${tcp.FLAG_RST} 99 0`,
     )
-    expect(answered('udp 10.244.1.5:1000 > 10.96.0.10:81')).toMatch(/^10\.244\.1\.1:\d+ > 10\.244\.1\.5:\d+ icmp$/)
+    expect(answered('udp 10.244.1.5:1000 > 10.96.0.10:81')).toMatch(/^10\.96\.0\.10:\d+ > 10\.244\.1\.5:\d+ icmp$/)
     expect(answered('tcp 10.244.1.5:1000 > 10.96.0.99:80 flags syn')).toBe('silence')
   })
 
@@ -281,6 +289,49 @@ describe('from outside', () => {
       'peer 0: 192.0.2.1:30090 > 10.244.2.8:1000',
     )
   })
+})
+
+describe.each([
+  [4, ':', '203.0.113.20', '198.51.100.7', ['10.244.1.1', '192.0.2.1'], V4],
+  [6, '.', '2001:db8::20', '2001:db8:9::7', ['fd00:10:244:1::1'], V6],
+] as const)(
+  'a load balancer address over IPv%i, with the traffic policy Local',
+  (_, sep, balanced, client, node, all) => {
+    let port = 1000
+    const ask = (entrance: string, from: string): string[] => {
+      const reached = Array.from({ length: 60 }, () =>
+        enter(entrance, `tcp ${from}${sep}${port++} > ${balanced}${sep}80 flags syn`),
+      )
+      return [...new Set(reached.map((line) => line.replace(new RegExp(`.*> |\\${sep}8080$`, 'g'), '')))].sort()
+    }
+
+    it('leads those from outside to endpoints of this node, and answers them as itself', () => {
+      expect(ask('host', client)).toEqual([all[0]])
+      expect(enter('pod', `tcp ${all[0]}${sep}8080 > ${client}${sep}${port - 1} flags syn,ack ackno 2`)).toBe(
+        `world: ${balanced}${sep}80 > ${client}${sep}${port - 1}`,
+      )
+    })
+
+    it('leads pods and the node itself to all', () => {
+      expect(ask('podB', all[1]!)).toEqual([...all])
+      for (const address of node) expect(ask('host', address)).toEqual([...all])
+    })
+
+    it('without any endpoint refuses whoever asks, without a local one is silent to those from outside', () => {
+      const left = (inside: number[]): ServicePort[] =>
+        SERVICES.map((port) => (port.identity > 8 ? { ...port, inside, outside: [], usable: inside.length } : port))
+      use(left([]))
+      expect([ask('host', client), ask('podB', all[1]!)]).toEqual([['no-endpoint'], ['no-endpoint']])
+      use(left([2]))
+      expect([ask('host', client), ask('podB', all[1]!)]).toEqual([['no-local-endpoint'], [all[2]]])
+    })
+  },
+)
+
+it('source ranges hold for everybody, inside and outside', () => {
+  expect(enter('pod', 'tcp 10.244.1.5:1000 > 203.0.113.9:80 flags syn')).toBe('source-not-allowed')
+  expect(enter('host', 'tcp 192.0.2.1:1000 > 203.0.113.9:80 flags syn')).toBe('source-not-allowed')
+  expect(enter('host', 'tcp 198.51.100.1:1000 > 203.0.113.9:80 flags syn')).toContain('> 10.244.1.5:8080')
 })
 
 describe('when endpoints go', () => {

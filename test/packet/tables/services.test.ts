@@ -8,15 +8,15 @@ import { formatAddress, parseAddress } from '../../../packet/address.ts'
 import { FlowKey } from '../../../packet/flow-key.ts'
 import { FrontendMap } from '../../../packet/tables/frontend-map.ts'
 import { ServiceBuilder } from '../../../packet/tables/service-builder.ts'
-import { type ServiceBuffers, type ServicePort, ServiceTable } from '../../../packet/tables/services.ts'
+import { FROM_OUTSIDE, type ServiceBuffers, type ServicePort, ServiceTable } from '../../../packet/tables/services.ts'
 
 const address = fc.oneof(
   fc.nat(6).map((n) => `10.96.0.${n}`),
   fc.nat(6).map((n) => `fd00:10:96::${n + 1}`),
 )
 const frontend = fc.record(
-  { address, port: fc.constantFrom(53, 80), from: fc.constantFrom('inside', 'outside'), sharesAddress: fc.boolean() },
-  { requiredKeys: ['address', 'port', 'from'] },
+  { address, port: fc.constantFrom(53, 80), sharesAddress: fc.boolean() },
+  { requiredKeys: ['address', 'port'] },
 )
 const endpoint = fc.record({
   address: fc.oneof(
@@ -50,17 +50,22 @@ const change = fc.tuple(fc.constantFrom(...NAMES), fc.array(servicePort, { maxLe
 
 const KEYS = [...Array(7).keys()].flatMap((n) =>
   [`10.96.0.${n}`, `fd00:10:96::${n + 1}`].flatMap((one) =>
-    [53, 80].flatMap((port) => [6, 17, 132].map((protocol) => ({ address: one, port, protocol }))),
+    [53, 80].flatMap((port) =>
+      [6, 17, 132].flatMap((protocol) =>
+        [false, true].map((fromOutside) => ({ address: one, port, protocol, fromOutside })),
+      ),
+    ),
   ),
 )
 
 /** Everything that can be asked of it. */
 function answersOf(buffers: ServiceBuffers, identities: readonly number[]): unknown[] {
   const table = new ServiceTable(buffers)
-  return KEYS.map(({ address: at, port, protocol }) => {
+  return KEYS.map(({ address: at, port, protocol, fromOutside }) => {
     const words = parseAddress(at)
-    const found = table.find(...words, port, protocol)
-    if (found === -1) return [table.hasAddress(...words)]
+    const met = table.find(...words, port, protocol)
+    if (met === -1) return [table.hasAddress(...words)]
+    const found = fromOutside ? met | FROM_OUTSIDE : met
     const shown = (one: number): string =>
       `${formatAddress([0, 1, 2, 3].map((i) => table.addressWord(one, i)) as never)} ${table.port(one)} ${table.identity(one)}`
     const flow = new FlowKey()
@@ -86,12 +91,12 @@ function answersOf(buffers: ServiceBuffers, identities: readonly number[]): unkn
 
 function modelOf(services: ReadonlyMap<string, readonly ServicePort[]>, identities: readonly number[]): unknown[] {
   const ports = [...services].sort(([one], [other]) => (one < other ? -1 : 1)).flatMap(([, each]) => each)
-  return KEYS.map(({ address: at, port, protocol }) => {
+  return KEYS.map(({ address: at, port, protocol, fromOutside }) => {
     const hasAddress = ports.some((one) => one.frontends.some((f) => f.address === at && !f.sharesAddress))
     for (const one of ports) {
       const found = one.frontends.find((f) => f.address === at && f.port === port)
       if (found === undefined || one.protocol !== protocol) continue
-      const offered = (found.from === 'inside' ? one.inside : one.outside).map((i) => one.endpoints[i]!)
+      const offered = (fromOutside ? one.outside : one.inside).map((i) => one.endpoints[i]!)
       const first = (identity: number) => one.endpoints.find((each) => each.identity === identity)
       return [
         hasAddress,
@@ -104,7 +109,6 @@ function modelOf(services: ReadonlyMap<string, readonly ServicePort[]>, identiti
         true,
         [[0], [1], [2], []].map(
           ([range]) =>
-            found.from === 'inside' ||
             one.sourceRanges.length === 0 ||
             (range !== undefined && one.sourceRanges.includes(['198.51.100.0/24', '10.0.0.0/8', 'fd00::/16'][range]!)),
         ),
@@ -175,7 +179,7 @@ describe('10,000 services of 10 endpoints', () => {
           return { address: text(n & 0xffff, 244), port: 8080, identity }
         })
         const all = endpoints.map((_, i) => i)
-        const frontends = [{ address: text(s, 96), port: 80, from: 'inside' as const }]
+        const frontends = [{ address: text(s, 96), port: 80 }]
         const port = { identity: s, protocol: 6, frontends, endpoints, usable: 10, inside: all, outside: all }
         return [`s${s}`, [{ ...port, affinitySeconds: 0, sourceRanges: [] }]]
       }),
