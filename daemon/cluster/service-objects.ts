@@ -33,6 +33,8 @@ export interface ServiceSpec {
   sessionAffinity?: 'None' | 'ClientIP'
   sessionAffinityConfig?: { clientIP?: { timeoutSeconds?: number } }
   publishNotReadyAddresses?: boolean
+  /** PreferClose is the older name of PreferSameZone. */
+  trafficDistribution?: 'PreferClose' | 'PreferSameZone' | 'PreferSameNode'
 }
 
 export interface ServiceNodePort {
@@ -61,6 +63,8 @@ export interface SliceEndpoint {
   hostname?: string
   nodeName?: string
   zone?: string
+  /** For whom this one is near, as far as whoever wrote it knows. */
+  hints?: { forZones?: { name: string }[]; forNodes?: { name: string }[] }
   targetRef?: { kind?: string; namespace?: string; name?: string; uid?: string }
 }
 

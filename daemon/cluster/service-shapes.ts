@@ -10,6 +10,7 @@ import { type EndpointSlice, HEADLESS, type Service, type ServiceSpec, type Serv
 
 const PORTS_MAX = 100
 const ENDPOINTS_MAX = 1000
+const HINTS_MAX = 8
 
 const protocol = z.enum(['TCP', 'UDP', 'SCTP']).default('TCP')
 const family = z.enum(['IPv4', 'IPv6'])
@@ -47,6 +48,7 @@ const serviceSpec = z
       })
       .exactOptional(),
     publishNotReadyAddresses: z.boolean().exactOptional(),
+    trafficDistribution: z.enum(['PreferClose', 'PreferSameZone', 'PreferSameNode']).exactOptional(),
   })
   .superRefine(checkServiceSpec)
 
@@ -87,6 +89,8 @@ export const service: z.ZodType<Service> = z.strictObject({
   spec: serviceSpec,
 })
 
+const hintedNames = z.array(z.strictObject({ name: z.string() })).max(HINTS_MAX)
+
 const sliceEndpoint = z.strictObject({
   addresses: z.array(z.string()).min(1),
   conditions: z
@@ -99,6 +103,9 @@ const sliceEndpoint = z.strictObject({
   hostname: z.string().exactOptional(),
   nodeName: z.string().exactOptional(),
   zone: z.string().exactOptional(),
+  hints: z
+    .strictObject({ forZones: hintedNames.exactOptional(), forNodes: hintedNames.exactOptional() })
+    .exactOptional(),
   targetRef: z
     .looseObject({
       kind: z.string().exactOptional(),

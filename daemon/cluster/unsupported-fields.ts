@@ -105,8 +105,7 @@ export const UNSUPPORTED_FIELDS: Record<Kind, Record<string, readonly string[]>>
       'loadBalancerClass',
       'loadBalancerIP',
       'loadBalancerSourceRanges',
-      'trafficDistribution',
     ],
   },
-  EndpointSlice: { metadata: METADATA, endpoints: ['deprecatedTopology', 'hints'] },
+  EndpointSlice: { metadata: METADATA, endpoints: ['deprecatedTopology'] },
 }

@@ -4,7 +4,7 @@
  * Usable for new flows are those that are ready and not terminating; where there is none, those that still serve while
  * they terminate; never others. Those that are merely there keep the flows that they have.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { nodeOf, type Pod } from '../cluster/objects.ts'
 import {
   type EndpointSlice,
@@ -21,6 +21,11 @@ export interface ServiceEndpoint {
   /** The same for as long as it is the same pod behind the same service port; 31 bits, not 0. */
   identity: number
   nodeName: string | undefined
+  /** As its slice says; else that of its node. */
+  zone?: string | undefined
+  /** Hints of its slice: for whom it is near. */
+  forZones?: string[] | undefined
+  forNodes?: string[] | undefined
   ready: boolean
   serving: boolean
   terminating: boolean
@@ -43,19 +48,18 @@ export function endpointsOf(
   return [...unique.values()].sort((one, other) => (one.address < other.address ? -1 : 1))
 }
 
-/** Those that new flows may go to, of these; `isNear` leaves out the others. */
+/** Those that new flows may go to, of these; of those that are ready, the ones that `choose` picks. */
 export function usable(
   endpoints: readonly ServiceEndpoint[],
-  isNear: (endpoint: ServiceEndpoint) => boolean = () => true,
-): ServiceEndpoint[] {
-  const near = endpoints.filter(isNear)
-  const ready = near.filter((one) => one.ready && !one.terminating)
-  return ready.length > 0 ? ready : near.filter((one) => one.serving && one.terminating)
+  choose: (ready: readonly ServiceEndpoint[]) => readonly ServiceEndpoint[] = (ready) => ready,
+): readonly ServiceEndpoint[] {
+  const ready = endpoints.filter((one) => one.ready && !one.terminating)
+  return ready.length > 0 ? choose(ready) : endpoints.filter((one) => one.serving && one.terminating)
 }
 
 /** 31 bits that only depend on what they name, so that they survive every restart; never 0. */
 export function identityOf(...names: string[]): number {
-  return createHash('sha256').update(names.join(' ')).digest().readUInt32BE() & 0x7fffffff || 1
+  return hash('sha256', names.join(' '), 'buffer').readUInt32BE() & 0x7fffffff || 1
 }
 
 export function selects(service: Service, pod: Pod): boolean {
@@ -77,11 +81,13 @@ function fromSlices(
     const number = theirs?.port
     if (slice.addressType !== family || number === undefined) return []
     return slice.endpoints.map((endpoint): ServiceEndpoint => {
-      const { addresses, targetRef, nodeName } = endpoint
+      const { addresses, targetRef, nodeName, zone, hints } = endpoint
+      const forZones = hints?.forZones?.map(({ name }) => name)
+      const forNodes = hints?.forNodes?.map(({ name }) => name)
       // They stand for the same; Kubernetes uses the first, too.
       const address = addresses[0]!
       const identity = identityOf(nameOf(service, port), targetRef?.uid ?? '', address, String(number))
-      return { address, port: number, identity, nodeName, ...stateOf(service, endpoint) }
+      return { address, port: number, identity, nodeName, zone, forZones, forNodes, ...stateOf(service, endpoint) }
     })
   })
 }

@@ -18,13 +18,13 @@ import {
   type ServiceProtocol,
 } from '../cluster/service-objects.ts'
 import { endpointsOf, identityOf, nameOf, type ServiceEndpoint, usable } from './endpoints.ts'
+import { nearest, type Topology } from './traffic-distribution.ts'
 
 export const PROTOCOLS: Record<ServiceProtocol, number> = { TCP: PROTOCOL_TCP, UDP: PROTOCOL_UDP, SCTP: PROTOCOL_SCTP }
 const AFFINITY_SECONDS = 10_800
 
 /** The node that this is computed for. */
-export interface Here {
-  nodeName: string
+export interface Here extends Topology {
   /** The node's own addresses, at which pods find its node ports. */
   addresses: readonly string[]
   /** Where the host sends what comes to a node port, one for each family. */
@@ -78,10 +78,11 @@ function servicePortOf(
   here: Here,
 ): ServicePort {
   const { spec } = service
-  const isHere = ({ nodeName }: ServiceEndpoint): boolean => nodeName === here.nodeName
   const all = usable(endpoints)
-  const inside = spec.internalTrafficPolicy === 'Local' ? usable(endpoints, isHere) : all
-  const outside = spec.externalTrafficPolicy === 'Local' ? usable(endpoints, isHere) : all
+  const near = usable(endpoints, (ready) => nearest(ready, service, here))
+  const local = usable(endpoints.filter(({ nodeName }) => nodeName === here.nodeName))
+  const inside = spec.internalTrafficPolicy === 'Local' ? local : near
+  const outside = spec.externalTrafficPolicy === 'Local' ? local : near
   // A datagram has nothing to lose by going to another one.
   const kept =
     port.protocol === 'UDP' ? endpoints.filter((one) => all.includes(one) || one.terminating) : [...endpoints]

@@ -9,12 +9,14 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import { ServiceBuilder } from '../../packet/tables/service-builder.ts'
 import type { ServiceBuffers, ServicePort } from '../../packet/tables/services.ts'
+import type { Node } from '../cluster/objects.ts'
 import type { Service } from '../cluster/service-objects.ts'
 import type { Change, ClusterStore } from '../cluster/store.ts'
 import { gatewayOf, networkAddressOf } from '../ipam/range.ts'
 import { ServiceIndex } from './service-index.ts'
 import { type Here, type NodePort, nodePortsOf, servicePortsOf } from './service-ports.ts'
 import type { OwnNode } from './surroundings.ts'
+import { ZONE_LABEL } from './traffic-distribution.ts'
 
 export interface ServicesOptions {
   own: OwnNode
@@ -26,6 +28,14 @@ export interface ServicesOptions {
 const RETRY_MS = 5000
 /** How long this thread is had at a time. */
 const SLICE_MS = 5
+
+function zonesOf(nodes: readonly Node[]): Map<string, string> {
+  const zones = nodes.flatMap(({ metadata: { name, labels } }): [string, string][] => {
+    const zone = labels?.[ZONE_LABEL]
+    return zone === undefined ? [] : [[name, zone]]
+  })
+  return new Map(zones)
+}
 
 export class Services {
   readonly #options: ServicesOptions
@@ -85,18 +95,20 @@ export class Services {
   }
 
   #note(changes: readonly Change[]): void {
-    for (const { key, previous, current } of changes) {
+    for (const { previous, current } of changes) {
       for (const name of this.#index.note(previous, current)) this.#dirty.add(name)
-      if (key.kind === 'Node' && key.name === this.#options.own.name) this.#noteHere()
     }
+    if (changes.some(({ key }) => key.kind === 'Node')) this.#noteHere()
     this.#refresh()
   }
 
   #noteHere(): void {
     const here = this.#whereWeAre()
-    if (isDeepStrictEqual(here, this.#here)) return
+    const before = this.#here
+    if (isDeepStrictEqual(here, before)) return
     this.#here = here
-    for (const name of this.#nodePortsByName.keys()) this.#dirty.add(name)
+    const areZonesSame = isDeepStrictEqual(here.zones, before.zones)
+    for (const name of areZonesSame ? this.#nodePortsByName.keys() : this.#index.names()) this.#dirty.add(name)
   }
 
   #whereWeAre(): Here {
@@ -106,6 +118,7 @@ export class Services {
       nodeName: own.name,
       addresses: [...new Set([own.underlayAddress, ...underlay, ...own.podCIDRs.map(gatewayOf)])],
       virtualAddresses: own.podCIDRs.map(networkAddressOf),
+      zones: zonesOf(store.list('Node')),
     }
   }
 

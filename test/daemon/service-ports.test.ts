@@ -9,6 +9,7 @@ const HERE: Here = {
   nodeName: 'node1',
   addresses: ['192.0.2.1', '10.244.1.1', 'fd00:10:244:1::1'],
   virtualAddresses: ['10.244.1.0', 'fd00:10:244:1::'],
+  zones: new Map(),
 }
 
 function serviceOf(spec: Partial<ServiceSpec> = {}, clusterIPs = ['10.96.1.1']): Service {
