@@ -28,6 +28,9 @@ import { type ObjectStatus, type StatusFile, statusText } from './status-file.ts
 import { FolderWatch } from './watch.ts'
 
 const LOCK = '.lock'
+/** How long this thread is had at a time for what happened in the folder, and after how many files that is looked at. */
+const SLICE_MS = 5
+const FILES_AT_ONCE = 8
 /** How often what killed writers left behind is looked for. */
 const SWEEP_INTERVAL_MS = 60_000
 
@@ -48,6 +51,12 @@ export class FolderStore implements ClusterStore {
   readonly #own: OwnNodes
   readonly #unwatched = new Map<string, Problem>()
   readonly #writes = new Set<Promise<unknown>>()
+  /** Files to be looked at when it is their turn: those to be read, and those to be read if they are different. */
+  readonly #toRead = new Set<string>()
+  readonly #toCheck = new Set<string>()
+  #nextTurn: NodeJS.Immediate | undefined
+  /** What is there at first is read at once. */
+  #sliceMs = Number.POSITIVE_INFINITY
   #sweptAtMs = performance.now()
   #closed = false
 
@@ -73,15 +82,17 @@ export class FolderStore implements ClusterStore {
     this.#serviceClaims = new ServiceClaims(options.folder, options.serviceCIDRs)
     this.#own = new OwnNodes(options.folder)
     this.#watch = new FolderWatch(options.folder, {
-      onEvents: (paths) => this.#refresh(paths),
+      onEvents: (paths) => this.#refreshInTurns(paths, false),
       onRescan: (paths) => {
-        this.#refresh(new Set([...paths, ...this.#mirror.paths()]), true)
+        this.#refreshInTurns(paths, true)
+        this.#refreshInTurns(this.#mirror.paths(), true)
         this.#sweepNowAndThen()
       },
       onTrouble: (directory, error) => this.#noteUnwatched(directory, error),
       onWatched: (directory) => this.#unwatched.delete(join(this.#folder, directory)),
     })
     this.#watch.rescan()
+    this.#sliceMs = SLICE_MS
   }
 
   get<K extends Kind>(kind: K, name: string, namespace?: string): Extract<ClusterObject, { kind: K }> | undefined {
@@ -110,6 +121,7 @@ export class FolderStore implements ClusterStore {
     if (this.#closed) return
     this.#closed = true
     this.#watch.close()
+    clearImmediate(this.#nextTurn)
     this.#listeners.clear()
     await Promise.allSettled(this.#writes)
     this.#own.close()
@@ -237,9 +249,36 @@ export class FolderStore implements ClusterStore {
     return write
   }
 
+  /** As #refresh, and where there are many it lets others have the thread in between. */
+  #refreshInTurns(paths: Iterable<string>, onlyChanged: boolean): void {
+    for (const path of paths) (onlyChanged ? this.#toCheck : this.#toRead).add(path)
+    if (this.#nextTurn === undefined) this.#takeTurn()
+  }
+
+  #takeTurn(): void {
+    this.#nextTurn = undefined
+    const end = performance.now() + this.#sliceMs
+    const changes: Change[] = []
+    do {
+      const paths = this.#toRead.size > 0 ? this.#toRead : this.#toCheck
+      const some: string[] = []
+      for (const path of paths) {
+        some.push(path)
+        paths.delete(path)
+        if (some.length === FILES_AT_ONCE) break
+      }
+      changes.push(...this.#mirror.refresh(some, paths === this.#toCheck))
+    } while (this.#toRead.size + this.#toCheck.size > 0 && performance.now() < end)
+    if (this.#toRead.size + this.#toCheck.size > 0) this.#nextTurn = setImmediate(() => this.#takeTurn())
+    this.#tell(changes)
+  }
+
   /** Reads files again and tells the listeners what is different. */
-  #refresh(paths: Iterable<string>, onlyChanged = false): void {
-    const changes = this.#mirror.refresh(paths, onlyChanged)
+  #refresh(paths: Iterable<string>): void {
+    this.#tell(this.#mirror.refresh(paths))
+  }
+
+  #tell(changes: Change[]): void {
     if (changes.length === 0) return
     for (const listener of this.#listeners) {
       try {

@@ -31,6 +31,7 @@ export class FolderWatch {
   #dirty = new Set<string>()
   #rescanDue = false
   #firstEventAt = 0
+  #lastEventAt = 0
   #gatherTimer: NodeJS.Timeout | undefined
   readonly #rescanTimer: NodeJS.Timeout
 
@@ -115,21 +116,24 @@ export class FolderWatch {
   #everyPath(): Set<string> {
     const paths = new Set<string>()
     for (const directory of this.#watchers.keys()) {
-      for (const name of namesIn(join(this.#folder, directory))) paths.add(join(directory, name))
+      const before = directory === '' ? '' : `${directory}/`
+      for (const name of namesIn(join(this.#folder, directory))) paths.add(before + name)
     }
     return paths
   }
 
   #mark(path: string): void {
-    const now = performance.now()
-    if (this.#dirty.size === 0) this.#firstEventAt = now
+    this.#lastEventAt = performance.now()
+    if (this.#dirty.size === 0) this.#firstEventAt = this.#lastEventAt
     this.#dirty.add(path)
-    clearTimeout(this.#gatherTimer)
-    const left = this.#firstEventAt + GATHER_MS_MAX - now
-    this.#gatherTimer = setTimeout(() => this.#flush(), Math.max(0, Math.min(GATHER_MS, left)))
+    this.#gatherTimer ??= setTimeout(() => this.#flush(), GATHER_MS)
   }
 
   #flush(): void {
+    const due = Math.min(this.#lastEventAt + GATHER_MS, this.#firstEventAt + GATHER_MS_MAX)
+    const left = due - performance.now()
+    this.#gatherTimer = left > 0 ? setTimeout(() => this.#flush(), left) : undefined
+    if (left > 0) return
     const paths = this.#dirty
     this.#dirty = new Set()
     this.#owner.onEvents(paths)
