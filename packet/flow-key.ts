@@ -14,6 +14,8 @@ export class FlowKey {
   /** Source port << 16 | destination port; of an ICMP echo, identifier << 16 | 1 for the question, | 0 for the answer. */
   ports = 0
   protocol = 0
+  /** FlowHash's, once the tuple was looked up. */
+  hash = 0
 
   /** As the source of `from`. */
   takeSource(from: FlowKey): void {
@@ -29,20 +31,18 @@ export class FlowKey {
  * meet in one bucket. The multiplications do not wait for each other.
  */
 export class FlowHash {
-  readonly #m0: number
-  readonly #m1: number
-  readonly #m2: number
-  readonly #m3: number
-  readonly #m4: number
-  readonly #m5: number
-  readonly #m6: number
-  readonly #m7: number
-  readonly #m8: number
-  readonly #m9: number
-  readonly #shift: number
+  declare private readonly m0: number
+  declare private readonly m1: number
+  declare private readonly m2: number
+  declare private readonly m3: number
+  declare private readonly m4: number
+  declare private readonly m5: number
+  declare private readonly m6: number
+  declare private readonly m7: number
+  declare private readonly m8: number
+  declare private readonly m9: number
 
-  /** Answers are below `buckets`, a power of two. */
-  constructor(seed: number, buckets: number) {
+  constructor(seed: number) {
     let state = seed
     const next = (): number => {
       // SplitMix32: every seed gives another set.
@@ -51,31 +51,31 @@ export class FlowHash {
       const b = Math.imul(a ^ (a >>> 15), 0x735a2d97)
       return (b ^ (b >>> 15)) | 1
     }
-    this.#m0 = next()
-    this.#m1 = next()
-    this.#m2 = next()
-    this.#m3 = next()
-    this.#m4 = next()
-    this.#m5 = next()
-    this.#m6 = next()
-    this.#m7 = next()
-    this.#m8 = next()
-    this.#m9 = next()
-    this.#shift = 32 - Math.log2(buckets)
+    this.m0 = next()
+    this.m1 = next()
+    this.m2 = next()
+    this.m3 = next()
+    this.m4 = next()
+    this.m5 = next()
+    this.m6 = next()
+    this.m7 = next()
+    this.m8 = next()
+    this.m9 = next()
   }
 
-  bucket(key: FlowKey): number {
+  /** 32 bits, signed; the high ones are the best. */
+  of(key: FlowKey): number {
     const { src0, src1, dst0, dst1 } = key
-    let sum = (Math.imul(key.src3, this.#m0) + Math.imul(key.dst3, this.#m1)) | 0
-    sum = (sum + Math.imul(key.ports, this.#m2)) | 0
-    sum = (sum + Math.imul(key.src2, this.#m3) + Math.imul(key.dst2, this.#m4)) | 0
+    let sum = (Math.imul(key.src3, this.m0) + Math.imul(key.dst3, this.m1)) | 0
+    sum = (sum + Math.imul(key.ports, this.m2)) | 0
+    sum = (sum + Math.imul(key.src2, this.m3) + Math.imul(key.dst2, this.m4)) | 0
     // Of IPv4 these are 0 and add nothing.
     if ((src0 | src1 | dst0 | dst1) !== 0) {
-      sum = (sum + Math.imul(src1, this.#m5) + Math.imul(dst1, this.#m6)) | 0
-      sum = (sum + Math.imul(src0, this.#m7) + Math.imul(dst0, this.#m8)) | 0
+      sum = (sum + Math.imul(src1, this.m5) + Math.imul(dst1, this.m6)) | 0
+      sum = (sum + Math.imul(src0, this.m7) + Math.imul(dst0, this.m8)) | 0
     }
     // The low bits of a product know only the low bits of its factors: the high ones are used.
-    const mixed = (Math.imul(sum ^ (sum >>> 15), this.#m9) + key.protocol) | 0
-    return Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1) >>> this.#shift
+    const mixed = (Math.imul(sum ^ (sum >>> 15), this.m9) + key.protocol) | 0
+    return Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1)
   }
 }

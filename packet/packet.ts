@@ -26,10 +26,12 @@ export const GSO_ECN = 0x80
 // Names of this file's own: V8 folds these into the code, an exported constant it loads at every use.
 const FULL = CHECKSUM_FULL
 const NO_GSO = GSO_NONE
+/** Changes nothing: no arena is as large. V8 then knows that offsets and lengths make no more than it can count to. */
+const OFFSET_MASK = 0x1fffffff
 
 export class Packet extends FlowKey {
-  readonly bytes: Uint8Array
-  readonly view: DataView
+  declare readonly bytes: Uint8Array
+  declare readonly view: DataView
 
   // Where the IP packet lies: at <= x < end.
   at = 0
@@ -78,8 +80,8 @@ export class Packet extends FlowKey {
 
   /** Points the slot at a packet without offload state: every checksum is in its place. */
   set(at: number, length: number): void {
-    this.at = at
-    this.end = at + length
+    this.at = at & OFFSET_MASK
+    this.end = this.at + (length & OFFSET_MASK)
     this.checksum = FULL
     this.checksumStart = 0
     this.checksumOffset = 0
@@ -99,12 +101,16 @@ export function segmentBytes(packet: Packet): number {
   return packet.gsoType === NO_GSO ? packet.end - packet.at : packet.payload - packet.at + packet.gsoSizeBytes
 }
 
-/** Mixes addresses, ports and protocol of a parsed packet into 32 bits; the same for every packet of one direction of a flow. */
-export function flowHash(packet: Packet): number {
+/** 32 bits from addresses, ports and protocol; the same for every packet, and every fragment, of one direction of a flow. */
+export const flowHash = (packet: Packet): number =>
+  packet.isFlowKey && !packet.isFragment ? packet.hash : addressHash(packet)
+
+/** Of what is in no flow table by its own tuple. */
+function addressHash(packet: Packet): number {
   let hash = Math.imul(packet.src3 ^ (packet.src0 + packet.src1), 0x9e3779b1)
   hash = Math.imul(hash ^ packet.dst3 ^ (packet.dst0 + packet.dst1), 0x85ebca6b)
   hash = Math.imul(hash ^ packet.src2 ^ (hash >>> 15), 0xc2b2ae35)
-  hash = Math.imul(hash ^ packet.dst2 ^ (packet.isFragment ? 0 : packet.ports), 0x27d4eb2f)
+  hash = Math.imul(hash ^ packet.dst2, 0x27d4eb2f)
   hash = Math.imul(hash ^ packet.protocol ^ (hash >>> 13), 0x165667b1)
-  return (hash ^ (hash >>> 16)) >>> 0
+  return hash ^ (hash >>> 16)
 }

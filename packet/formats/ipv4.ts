@@ -45,17 +45,12 @@ export const FLAG_RESERVED = 4
 export const FLAG_DONT_FRAGMENT = 2
 export const FLAG_MORE_FRAGMENTS = 1
 const FRAGMENT_OFFSET_MASK = 0x1fff
+/** The offset, and the flag that says that more follow. */
+const FRAGMENT_MASK = 0x3fff
 
 /** A whole header, and the whole packet as its total length says. The header checksum is verifyChecksum()'s. */
 export function check(view: DataView, at: number, end: number): boolean {
-  if (end - at < MIN_HEADER_LEN) return false
-  // Version, header length and total length in one load.
-  const word = view.getInt32(at)
-  const header = (word >>> 22) & 0x3c
-  const total = word & 0xffff
-  if (word >>> 28 !== 4 || header < MIN_HEADER_LEN || header > total || total > end - at) return false
-  // A fragment that ends behind the largest packet there can be, from which some reassembly wrote out of bounds.
-  return (view.getUint16(at + FLAGS_FRAGMENT) & FRAGMENT_OFFSET_MASK) * 8 + total <= TOTAL_LENGTH_MAX
+  return end - at >= MIN_HEADER_LEN && areWhole(view.getInt32(at), view.getInt32(at + IDENTIFICATION), end - at)
 }
 
 export function headerLength(view: DataView, at: number): number {
@@ -103,7 +98,7 @@ export function fragmentOffset(view: DataView, at: number): number {
 
 /** First, middle or last fragment of a larger packet. */
 export function isFragment(view: DataView, at: number): boolean {
-  return (view.getUint16(at + FLAGS_FRAGMENT) & ((FLAG_MORE_FRAGMENTS << 13) | FRAGMENT_OFFSET_MASK)) !== 0
+  return (view.getUint16(at + FLAGS_FRAGMENT) & FRAGMENT_MASK) !== 0
 }
 
 export function ttl(view: DataView, at: number): number {
@@ -190,17 +185,9 @@ function setHalf(view: DataView, at: number, offset: number, value: number): voi
 
 export function verifyChecksum(view: DataView, at: number): boolean {
   const first = view.getInt32(at)
-  if (first >>> 24 !== VERSION_IHL_PLAIN) return checksum.sum(view, at, at + headerLength(view, at)) === 0xffff
-  // Straight on for a header without options, as nearly all are: half the time of the loop.
-  const second = view.getInt32(at + 4)
-  const third = view.getInt32(at + 8)
-  const src = view.getInt32(at + SRC)
-  const dst = view.getInt32(at + DST)
-  const high = (first >>> 16) + (second >>> 16) + (third >>> 16) + (src >>> 16) + (dst >>> 16)
-  const low = (first & 0xffff) + (second & 0xffff) + (third & 0xffff) + (src & 0xffff) + (dst & 0xffff)
-  const sum = high + low
-  // Of ten halves at most nine are carried, so that folding once is enough.
-  return (sum & 0xffff) + (sum >>> 16) === 0xffff
+  if (!isPlain(first)) return checksum.sum(view, at, at + headerLength(view, at)) === 0xffff
+  const [second, third] = [view.getInt32(at + IDENTIFICATION), view.getInt32(at + TTL)]
+  return areSound(first, second, third, srcAddr(view, at), dstAddr(view, at))
 }
 
 export function fillChecksum(view: DataView, at: number): void {
@@ -211,6 +198,63 @@ export function fillChecksum(view: DataView, at: number): void {
 /** The sum that the transport checksums start from; `lengthBytes` is the transport header and its payload. */
 export function pseudoHeader(view: DataView, at: number, protocol: number, lengthBytes: number): number {
   return checksum.pseudoHeader(view, at + SRC, at + HEADER_LEN, protocol, lengthBytes)
+}
+
+// The header in words, for the path, which reads all of it: one load a word, and what is in it by shifts.
+
+/** What check() asks, of the first two words; there are 20 bytes at least in `roomBytes`. */
+export function areWhole(first: number, second: number, roomBytes: number): boolean {
+  const header = (first >>> 22) & 0x3c
+  const total = first & 0xffff
+  if (first >>> 28 !== 4 || header < MIN_HEADER_LEN || header > total || total > roomBytes) return false
+  // A fragment that ends behind the largest packet there can be, from which some reassembly wrote out of bounds.
+  return (second & FRAGMENT_OFFSET_MASK) * 8 + total <= TOTAL_LENGTH_MAX
+}
+
+/** Whether the header has no options, as nearly all have none: its words are five. */
+export function isPlain(first: number): boolean {
+  return first >>> 24 === VERSION_IHL_PLAIN
+}
+
+/** Whether the checksum of a header without options is right: half the time of the loop. */
+export function areSound(first: number, second: number, third: number, src: number, dst: number): boolean {
+  const high = (first >>> 16) + (second >>> 16) + (third >>> 16) + (src >>> 16) + (dst >>> 16)
+  const low = (first & 0xffff) + (second & 0xffff) + (third & 0xffff) + (src & 0xffff) + (dst & 0xffff)
+  const sum = high + low
+  // Of ten halves at most nine are carried, so that folding once is enough.
+  return (sum & 0xffff) + (sum >>> 16) === 0xffff
+}
+
+export function headerLengthOf(first: number): number {
+  return (first >>> 22) & 0x3c
+}
+
+export function typeOfServiceOf(first: number): number {
+  return (first >>> 16) & 0xff
+}
+
+export function totalLengthOf(first: number): number {
+  return first & 0xffff
+}
+
+export function identificationOf(second: number): number {
+  return second >>> 16
+}
+
+export function isFragmentOf(second: number): boolean {
+  return (second & FRAGMENT_MASK) !== 0
+}
+
+export function fragmentOffsetOf(second: number): number {
+  return second & FRAGMENT_OFFSET_MASK
+}
+
+export function ttlOf(third: number): number {
+  return third >>> 24
+}
+
+export function protocolOf(third: number): number {
+  return (third >>> 16) & 0xff
 }
 
 /** Addresses as signed words; `options` a multiple of 4 bytes, at most 40. */

@@ -60,11 +60,7 @@ export const MAX_EXTENSION_HEADERS = 8
 
 /** A whole header, and the whole packet as its payload length says. The extension headers are walk()'s. */
 export function check(view: DataView, at: number, end: number): boolean {
-  return (
-    end - at >= FIXED_HEADER_LEN &&
-    view.getUint8(at + VERSION_CLASS_LABEL) >> 4 === 6 &&
-    FIXED_HEADER_LEN + view.getUint16(at + PAYLOAD_LENGTH) <= end - at
-  )
+  return end - at >= FIXED_HEADER_LEN && areWhole(view.getInt32(at), view.getInt32(at + PAYLOAD_LENGTH), end - at)
 }
 
 export function trafficClass(view: DataView, at: number): number {
@@ -163,7 +159,8 @@ export function walk(view: DataView, at: number, end: number, out: UpperLayer): 
   return true
 }
 
-function isExtension(protocol: number): boolean {
+/** Whether walk() has anything to walk. */
+export function isExtension(protocol: number): boolean {
   return (
     protocol === HOP_BY_HOP ||
     protocol === DESTINATION_OPTIONS ||
@@ -231,6 +228,29 @@ export function setDstAddrWord(view: DataView, at: number, i: number, word: numb
 /** The sum that the transport checksums start from; `lengthBytes` is the transport header and its payload. */
 export function pseudoHeader(view: DataView, at: number, protocol: number, lengthBytes: number): number {
   return checksum.pseudoHeader(view, at + SRC, at + HEADER_LEN, protocol, lengthBytes)
+}
+
+// The first two words, for the path, which reads all of them: one load a word, and what is in it by shifts.
+
+/** What check() asks; there are 40 bytes at least in `roomBytes`. */
+export function areWhole(first: number, second: number, roomBytes: number): boolean {
+  return first >>> 28 === 6 && FIXED_HEADER_LEN + (second >>> 16) <= roomBytes
+}
+
+export function trafficClassOf(first: number): number {
+  return (first >>> 20) & 0xff
+}
+
+export function payloadLengthOf(second: number): number {
+  return second >>> 16
+}
+
+export function nextHeaderOf(second: number): number {
+  return (second >>> 8) & 0xff
+}
+
+export function hopLimitOf(second: number): number {
+  return second & 0xff
 }
 
 /** Addresses as four signed words each. */

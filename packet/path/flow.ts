@@ -66,19 +66,25 @@ const UNANSWERED_LIFETIME = 30 * SECOND
 const ANSWERED_LIFETIME = 180 * SECOND // RFC 4787 asks for 2 minutes at least
 
 const other = new FlowKey()
+/** The flow of an earlier conversation, at whose place a new one begins if the packet at hand is delivered. */
+let remains: FlowRef = NO_FLOW
 
 /** The flow of the packet. The answer is for the steps of its walk alone, and holds until the next packet. */
 export function findFlow(packet: Packet, tables: Tables): FlowRef {
   const { flows } = tables
   if (!packet.isFlowKey) return packet.l4 === 0 ? flowOfFragment(packet, tables) : flowQuoted(packet, tables)
   const ref = flows.find(packet)
-  if (packet.protocol !== PROTOCOL_TCP) return ref !== NO_FLOW && isAbandoned(ref, tables) ? NO_FLOW : ref
-  if (ref === NO_FLOW) return beginsNothing(packet) ? UNTRACKED : NO_FLOW
-  return beginsAnew(flows.words[flows.at(ref) + STATUS]!, packet) ? NO_FLOW : ref
+  remains = NO_FLOW
+  if (ref === NO_FLOW) return packet.protocol === PROTOCOL_TCP && beginsNothing(packet) ? UNTRACKED : NO_FLOW
+  if (packet.protocol === PROTOCOL_TCP) {
+    if (!beginsAnew(flows.words[flows.at(ref) + STATUS]!, packet)) return ref
+  } else if (!isAbandoned(ref, tables)) return ref
+  remains = ref
+  return NO_FLOW
 }
 
 /** A conversation without connections whose endpoint is gone goes to another one. */
-function isAbandoned(ref: FlowRef, tables: Tables): boolean {
+const isAbandoned = (ref: FlowRef, tables: Tables): boolean => {
   return (ref & 1) === 0 && tables.flows.isStale(ref) && isEndpointGone(ref, tables)
 }
 
@@ -135,21 +141,26 @@ function flowQuoted(packet: Packet, tables: Tables): FlowRef {
  * The packet will be delivered: its flow goes on, or begins here. `origin` is where it came from, `verdict` where it
  * goes. Answers 0, or the drop reason where there is no room for another flow.
  */
-export function keepFlow(packet: Packet, found: FlowRef, origin: Verdict, verdict: Verdict, tables: Tables): number {
+export function keepFlow(
+  packet: Packet,
+  found: FlowRef,
+  before: Verdict,
+  origin: Verdict,
+  verdict: Verdict,
+  tables: Tables,
+): number {
   if (found === UNTRACKED || isRelated(found)) return 0
   const { flows } = tables
   let ref = found
   if (ref === NO_FLOW) {
-    // The remains of an earlier conversation (beginsAnew).
-    const gone = flows.find(packet)
-    if (gone !== NO_FLOW) flows.close(gone)
+    if (remains !== NO_FLOW) flows.close(remains)
     mirror(packet.isTranslated ? packet.leaves : packet, other)
     ref = flows.open(packet, other)
     if (ref === NO_FLOW) return DROP_FLOW_TABLE_FULL
     noteOrigin(flows, ref, origin, tables)
     if (packet.isTranslated) noteTranslation(flows, ref, packet)
   }
-  flows.decide(ref, origin, verdict)
+  if (before === NOTHING_DECIDED) flows.decide(ref, origin, verdict)
   follow(packet, ref, flows)
   if (packet.isFragment && packet.l4 !== 0) tables.fragments.remember(packet, ref, flows)
   return 0
@@ -177,7 +188,7 @@ export function answersHost(found: FlowRef, tables: Tables): boolean {
   return flows.words[flows.at(found & ~RELATED) + ORIGIN] === ORIGIN_HOST
 }
 
-function isRelated(found: FlowRef): boolean {
+const isRelated = (found: FlowRef): boolean => {
   return found >= 0 && (found & RELATED) !== 0
 }
 
@@ -197,7 +208,7 @@ function noteTranslation(flows: FlowTable, ref: FlowRef, { endpoint }: Packet): 
 }
 
 /** What the packet says about how far its flow is, and how long it is remembered for that. */
-function follow(packet: Packet, ref: FlowRef, flows: FlowTable): void {
+const follow = (packet: Packet, ref: FlowRef, flows: FlowTable): void => {
   const { words } = flows
   const at = flows.at(ref)
   const before = words[at + STATUS]!

@@ -7,10 +7,10 @@ import type { Tables } from '../tables/tables.ts'
 import { DROP_BAD_OFFLOAD, DROP_NO_ROUTE, DROP_TTL_EXPIRED } from './drop-reason.ts'
 import * as flows from './flow.ts'
 import { guardHost } from './guard.ts'
-import { limitSize, mtuBytes } from './mtu.ts'
-import { contradictsOffload } from './offload.ts'
-import { parse } from './parse.ts'
-import { rewrite } from './rewrite.ts'
+import * as mtu from './mtu.ts'
+import * as offload from './offload.ts'
+import * as parser from './parse.ts'
+import * as rewriting from './rewrite.ts'
 import { route } from './route.ts'
 import { serve } from './service.ts'
 import * as verdicts from './verdict.ts'
@@ -18,6 +18,10 @@ import * as verdicts from './verdict.ts'
 // Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
 const { DIRECT, DROP, drop, HOST, kindOf, TO_HOST } = verdicts
 const { UNDECIDED, aim, decidedBefore, findFlow, keepFlow } = flows
+const { parse } = parser
+const { limitSize, mtuBytes } = mtu
+const { contradictsOffload } = offload
+const { rewrite } = rewriting
 type Verdict = verdicts.Verdict
 
 export function fromHost(packet: Packet, tables: Tables): Verdict {
@@ -45,7 +49,7 @@ export function fromHost(packet: Packet, tables: Tables): Verdict {
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)
 
-  const full = keepFlow(packet, flow, HOST, verdict, tables)
+  const full = keepFlow(packet, flow, before, HOST, verdict, tables)
   if (full !== 0) return drop(full)
 
   rewrite(packet, verdict, tables)

@@ -15,14 +15,14 @@ import {
   DROP_UNKNOWN_PEER,
   DROP_WRONG_VNI,
 } from './drop-reason.ts'
-import { lostToCongestion } from './ecn.ts'
+import * as ecn from './ecn.ts'
 import * as flows from './flow.ts'
 import { guardPeer } from './guard.ts'
-import { limitSize, mtuBytes } from './mtu.ts'
-import { asksForUs } from './neighbour.ts'
-import { recoverOffload } from './offload.ts'
-import { parse } from './parse.ts'
-import { ENCAPSULATION_BYTES, rewrite } from './rewrite.ts'
+import * as mtu from './mtu.ts'
+import * as neighbour from './neighbour.ts'
+import * as offload from './offload.ts'
+import * as parser from './parse.ts'
+import * as rewriting from './rewrite.ts'
 import { route } from './route.ts'
 import { serve } from './service.ts'
 import * as verdicts from './verdict.ts'
@@ -30,6 +30,12 @@ import * as verdicts from './verdict.ts'
 // Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
 const { DROP, drop, HOST, kindOf, NEIGHBOUR, TO_PEER, TO_POD, toPeer, WORLD } = verdicts
 const { UNDECIDED, aim, decidedBefore, findFlow, keepFlow, answersHost } = flows
+const { parse } = parser
+const { limitSize, mtuBytes } = mtu
+const { asksForUs } = neighbour
+const { lostToCongestion } = ecn
+const { recoverOffload } = offload
+const { ENCAPSULATION_BYTES, rewrite } = rewriting
 type Verdict = verdicts.Verdict
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
@@ -67,7 +73,7 @@ export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict 
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)
 
-  const full = keepFlow(packet, flow, toPeer(peer), verdict, tables)
+  const full = keepFlow(packet, flow, before, toPeer(peer), verdict, tables)
   if (full !== 0) return drop(full)
 
   rewrite(packet, verdict, tables)

@@ -7,10 +7,10 @@ import type { Tables } from '../tables/tables.ts'
 import { DROP_BAD_OFFLOAD, DROP_TTL_EXPIRED } from './drop-reason.ts'
 import * as flows from './flow.ts'
 import { guardPod } from './guard.ts'
-import { limitSize, mtuBytes } from './mtu.ts'
-import { contradictsOffload } from './offload.ts'
-import { parse } from './parse.ts'
-import { rewrite } from './rewrite.ts'
+import * as mtu from './mtu.ts'
+import * as offload from './offload.ts'
+import * as parser from './parse.ts'
+import * as rewriting from './rewrite.ts'
 import { route } from './route.ts'
 import { serve } from './service.ts'
 import * as verdicts from './verdict.ts'
@@ -18,6 +18,10 @@ import * as verdicts from './verdict.ts'
 // Names of this file's own: V8 folds these into the code, imported ones it loads at every use.
 const { DROP, drop, kindOf, toPod } = verdicts
 const { UNDECIDED, aim, decidedBefore, findFlow, keepFlow, wayBack } = flows
+const { parse } = parser
+const { limitSize, mtuBytes } = mtu
+const { contradictsOffload } = offload
+const { rewrite } = rewriting
 type Verdict = verdicts.Verdict
 
 /** `port` is the data plane's port of the pod that sent it. Decides, and rewrites what is to be delivered. */
@@ -44,7 +48,7 @@ export function fromPod(packet: Packet, port: number, tables: Tables): Verdict {
   const unfit = limitSize(packet, mtuBytes(verdict, tables))
   if (unfit !== 0) return drop(unfit)
 
-  const full = keepFlow(packet, flow, toPod(port), verdict, tables)
+  const full = keepFlow(packet, flow, before, toPod(port), verdict, tables)
   if (full !== 0) return drop(full)
 
   rewrite(packet, verdict, tables)

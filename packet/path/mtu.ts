@@ -4,7 +4,7 @@
  * What may not be cut is dropped and answered, so that path MTU discovery works (RFC 1191, RFC 8201).
  */
 import * as ipv4 from '../formats/ipv4.ts'
-import { GSO_ECN, GSO_NONE, GSO_TCPV4, type Packet, segmentBytes } from '../packet.ts'
+import * as slot from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
 import { DROP_TOO_BIG } from './drop-reason.ts'
 import * as verdicts from './verdict.ts'
@@ -12,6 +12,8 @@ import * as verdicts from './verdict.ts'
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
 const { DIRECT, TO_PEER } = verdicts
 const { indexOf, kindOf } = verdicts
+const { GSO_ECN, GSO_NONE, GSO_TCPV4, segmentBytes } = slot
+type Packet = slot.Packet
 type Verdict = verdicts.Verdict
 
 /** The largest IP packet that the next hop takes, in bytes. */

@@ -33,7 +33,7 @@ export function contradictsOffload(packet: Packet): boolean {
 }
 
 /** In the transport's own field, or in what nobody on the way looks at. */
-function mayPutChecksum({ at, end, l4, payload, protocol, checksumStart, checksumOffset }: Packet): boolean {
+const mayPutChecksum = ({ at, end, l4, payload, protocol, checksumStart, checksumOffset }: Packet): boolean => {
   const field = at + checksumStart + checksumOffset
   if (field >= payload) return field + 2 <= end
   if (l4 === 0 || at + checksumStart !== l4) return false
@@ -41,7 +41,7 @@ function mayPutChecksum({ at, end, l4, payload, protocol, checksumStart, checksu
   return protocol === PROTOCOL_UDP && checksumOffset === UDP_CHECKSUM_OFFSET
 }
 
-function maySegment({ family, gsoType, gsoSizeBytes, l4, payload, end, isFragment, protocol }: Packet): boolean {
+const maySegment = ({ family, gsoType, gsoSizeBytes, l4, payload, end, isFragment, protocol }: Packet): boolean => {
   if (l4 === 0 || isFragment || gsoSizeBytes === 0 || end - payload > gsoSizeBytes * SEGMENTS_MAX) return false
   const kind = gsoType & ~GSO_ECN
   if (protocol === PROTOCOL_UDP) return kind === GSO_UDP_L4

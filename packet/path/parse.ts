@@ -19,7 +19,15 @@ import { DROP_BAD_HEADER_CHECKSUM, DROP_MALFORMED_IP, DROP_MALFORMED_TRANSPORT }
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
 const { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } = protocols
 const UDP_HEADER_LEN = udp.HEADER_LEN
+const IPV4_HEADER_LEN = ipv4.HEADER_LEN
 const IPV6_HEADER_LEN = ipv6.HEADER_LEN
+const { areSound, areWhole, isPlain, verifyChecksum, srcAddr, dstAddr } = ipv4
+const { headerLengthOf, totalLengthOf, typeOfServiceOf, identificationOf, isFragmentOf } = ipv4
+const { fragmentOffsetOf, ttlOf, protocolOf } = ipv4
+const { areWhole: areWhole6, isExtension, walk, srcAddrWord, dstAddrWord } = ipv6
+const { payloadLengthOf, trafficClassOf, nextHeaderOf, hopLimitOf } = ipv6
+const { check: checkTcp, headerLength: tcpHeaderLength } = tcp
+const { check: checkUdp } = udp
 
 const upper: ipv6.UpperLayer = ipv6.upperLayer()
 
@@ -31,67 +39,78 @@ export function parse(packet: Packet): number {
   return DROP_MALFORMED_IP
 }
 
-function parseIpv4(packet: Packet): number {
+const parseIpv4 = (packet: Packet): number => {
   const { view, at } = packet
-  if (!ipv4.check(view, at, packet.end)) return DROP_MALFORMED_IP
-  if (!ipv4.verifyChecksum(view, at)) return DROP_BAD_HEADER_CHECKSUM
-  packet.end = at + ipv4.totalLength(view, at)
+  const roomBytes = packet.end - at
+  if (roomBytes < IPV4_HEADER_LEN) return DROP_MALFORMED_IP
+  const first = view.getInt32(at)
+  const second = view.getInt32(at + 4)
+  const third = view.getInt32(at + 8)
+  const src = srcAddr(view, at)
+  const dst = dstAddr(view, at)
+  if (!areWhole(first, second, roomBytes)) return DROP_MALFORMED_IP
+  const sound = isPlain(first) ? areSound(first, second, third, src, dst) : verifyChecksum(view, at)
+  if (!sound) return DROP_BAD_HEADER_CHECKSUM
+  packet.end = at + totalLengthOf(first)
   packet.family = 4
   packet.src0 = packet.src1 = packet.dst0 = packet.dst1 = 0
   packet.src2 = packet.dst2 = 0xffff
-  packet.src3 = ipv4.srcAddr(view, at)
-  packet.dst3 = ipv4.dstAddr(view, at)
-  packet.tos = ipv4.typeOfService(view, at)
-  packet.ttl = ipv4.ttl(view, at)
-  packet.isFragment = ipv4.isFragment(view, at)
-  packet.fragmentId = ipv4.identification(view, at)
-  return parseTransport(
-    packet,
-    ipv4.protocol(view, at),
-    at + ipv4.headerLength(view, at),
-    ipv4.fragmentOffset(view, at),
-  )
+  packet.src3 = src
+  packet.dst3 = dst
+  packet.tos = typeOfServiceOf(first)
+  packet.ttl = ttlOf(third)
+  packet.isFragment = isFragmentOf(second)
+  packet.fragmentId = identificationOf(second)
+  return parseTransport(packet, protocolOf(third), at + headerLengthOf(first), fragmentOffsetOf(second))
 }
 
-function parseIpv6(packet: Packet): number {
+const parseIpv6 = (packet: Packet): number => {
   const { view, at } = packet
-  if (!ipv6.check(view, at, packet.end)) return DROP_MALFORMED_IP
-  packet.end = at + IPV6_HEADER_LEN + ipv6.payloadLength(view, at)
-  if (!ipv6.walk(view, at, packet.end, upper)) return DROP_MALFORMED_IP
+  const roomBytes = packet.end - at
+  if (roomBytes < IPV6_HEADER_LEN) return DROP_MALFORMED_IP
+  const first = view.getInt32(at)
+  const second = view.getInt32(at + 4)
+  if (!areWhole6(first, second, roomBytes)) return DROP_MALFORMED_IP
+  packet.end = at + IPV6_HEADER_LEN + payloadLengthOf(second)
   packet.family = 6
-  packet.src0 = ipv6.srcAddrWord(view, at, 0)
-  packet.src1 = ipv6.srcAddrWord(view, at, 1)
-  packet.src2 = ipv6.srcAddrWord(view, at, 2)
-  packet.src3 = ipv6.srcAddrWord(view, at, 3)
-  packet.dst0 = ipv6.dstAddrWord(view, at, 0)
-  packet.dst1 = ipv6.dstAddrWord(view, at, 1)
-  packet.dst2 = ipv6.dstAddrWord(view, at, 2)
-  packet.dst3 = ipv6.dstAddrWord(view, at, 3)
-  packet.tos = ipv6.trafficClass(view, at)
-  packet.ttl = ipv6.hopLimit(view, at)
+  packet.src0 = srcAddrWord(view, at, 0)
+  packet.src1 = srcAddrWord(view, at, 1)
+  packet.src2 = srcAddrWord(view, at, 2)
+  packet.src3 = srcAddrWord(view, at, 3)
+  packet.dst0 = dstAddrWord(view, at, 0)
+  packet.dst1 = dstAddrWord(view, at, 1)
+  packet.dst2 = dstAddrWord(view, at, 2)
+  packet.dst3 = dstAddrWord(view, at, 3)
+  packet.tos = trafficClassOf(first)
+  packet.ttl = hopLimitOf(second)
+  packet.isFragment = false
+  packet.fragmentId = 0
+  const next = nextHeaderOf(second)
+  if (!isExtension(next)) return parseTransport(packet, next, at + IPV6_HEADER_LEN, 0)
+  if (!walk(view, at, packet.end, upper)) return DROP_MALFORMED_IP
   packet.isFragment = upper.fragmentOffset !== 0 || upper.moreFragments
-  packet.fragmentId = packet.isFragment ? ipv6.fragmentIdentification(view, upper.fragmentAt) : 0
+  if (packet.isFragment) packet.fragmentId = ipv6.fragmentIdentification(view, upper.fragmentAt)
   return parseTransport(packet, upper.protocol, upper.offset, upper.fragmentOffset)
 }
 
 /** A fragment after the first has no transport header; a protocol that we do not know is carried as it is. */
-function parseTransport(packet: Packet, protocol: number, at: number, fragmentOffset: number): number {
+const parseTransport = (packet: Packet, protocol: number, at: number, offset: number): number => {
   const { view, end } = packet
   packet.protocol = protocol
   packet.isTranslated = false
   packet.endpoint = 0
   packet.l4 = packet.ports = 0
   packet.payload = at
-  packet.isFlowKey = fragmentOffset === 0
+  packet.isFlowKey = offset === 0
   if (!packet.isFlowKey) return 0
   switch (protocol) {
     case PROTOCOL_TCP:
-      if (!tcp.check(view, at, end)) return DROP_MALFORMED_TRANSPORT
-      packet.payload = at + tcp.headerLength(view, at)
+      if (!checkTcp(view, at, end)) return DROP_MALFORMED_TRANSPORT
+      packet.payload = at + tcpHeaderLength(view, at)
       break
     case PROTOCOL_UDP:
       // The length field of a first fragment speaks of the whole datagram: only the header must be there.
-      if (packet.isFragment ? !udp.checkFirstFragment(view, at, end) : !udp.check(view, at, end))
+      if (packet.isFragment ? !udp.checkFirstFragment(view, at, end) : !checkUdp(view, at, end))
         return DROP_MALFORMED_TRANSPORT
       packet.payload = at + UDP_HEADER_LEN
       break

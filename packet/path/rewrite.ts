@@ -7,12 +7,15 @@ import * as ipv4 from '../formats/ipv4.ts'
 import * as ipv6 from '../formats/ipv6.ts'
 import type { Packet } from '../packet.ts'
 import type { Tables } from '../tables/tables.ts'
-import { inheritEcn, outerTosOf } from './ecn.ts'
+import * as ecn from './ecn.ts'
 import { translate } from './translate.ts'
 import * as verdicts from './verdict.ts'
 
 // Names of this file's own: V8 folds these into the code, an imported constant it loads at every use.
 const { TO_PEER, indexOf, kindOf } = verdicts
+const { decrementTtl } = ipv4
+const { decrementHopLimit } = ipv6
+const { inheritEcn, outerTosOf } = ecn
 const { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } = ethernet
 type Verdict = verdicts.Verdict
 
@@ -22,8 +25,8 @@ export const ENCAPSULATION_BYTES = ENVELOPE_BYTES
 
 export function rewrite(packet: Packet, verdict: Verdict, tables: Tables): void {
   if (packet.isTranslated) translate(packet)
-  if (packet.family === 4) ipv4.decrementTtl(packet.view, packet.at)
-  else ipv6.decrementHopLimit(packet.view, packet.at)
+  if (packet.family === 4) decrementTtl(packet.view, packet.at)
+  else decrementHopLimit(packet.view, packet.at)
   if (kindOf(verdict) === TO_PEER) encapsulate(packet, indexOf(verdict), tables)
   else if (packet.outerTos !== 0) inheritEcn(packet)
 }

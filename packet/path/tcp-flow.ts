@@ -34,7 +34,16 @@ const {
   STATE_SYN_RECEIVED,
   STATE_SYN_SENT,
 } = layout
-const { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, acknowledgmentNumber, sequenceNumber } = tcp
+const {
+  FLAG_ACK,
+  FLAG_FIN,
+  FLAG_RST,
+  FLAG_SYN,
+  acknowledgmentNumber,
+  flags: flagsOf,
+  sequenceNumber,
+  window: windowOf,
+} = tcp
 
 const MAX_SCALES = 0xee << SCALE_SHIFT
 /** How far behind what was acknowledged a repeated segment may begin. */
@@ -43,7 +52,7 @@ const BOTH_FINS = FIN_ORIGINAL | FIN_REPLY
 
 /** Answers the flow's new status. `at`: its entry; `reply`: 1 for the reply direction. */
 export function followTcp(words: Int32Array, at: number, status: number, reply: number, packet: Packet): number {
-  const flags = tcp.flags(packet.view, packet.l4)
+  const flags = flagsOf(packet.view, packet.l4)
   if (flags & FLAG_SYN) return followSyn(words, at, status, reply, packet, flags)
   if (!isInWindow(words, at, status, reply, packet, flags)) return status
   if (flags & FLAG_RST) return setState(status, STATE_RESET)
@@ -56,12 +65,12 @@ export function followTcp(words: Int32Array, at: number, status: number, reply: 
 export function beginsAnew(status: number, packet: Packet): boolean {
   const state = status & STATE_MASK
   if (state !== STATE_CLOSED && state !== STATE_RESET && state !== STATE_PICKED_UP) return false
-  return (tcp.flags(packet.view, packet.l4) & (FLAG_SYN | FLAG_ACK | FLAG_RST)) === FLAG_SYN
+  return (flagsOf(packet.view, packet.l4) & (FLAG_SYN | FLAG_ACK | FLAG_RST)) === FLAG_SYN
 }
 
 /** A reset alone is the end of something, never the beginning. */
 export function beginsNothing(packet: Packet): boolean {
-  return (tcp.flags(packet.view, packet.l4) & FLAG_RST) !== 0
+  return (flagsOf(packet.view, packet.l4) & FLAG_RST) !== 0
 }
 
 /** A SYN opens, or answers one; in the middle of a conversation it means nothing (its receiver challenges it). */
@@ -89,7 +98,7 @@ function acknowledgesSyn(words: Int32Array, at: number, packet: Packet): boolean
   return unseen >= 0 && unseen < 0x10000
 }
 
-function advance(status: number, reply: number, flags: number): number {
+const advance = (status: number, reply: number, flags: number): number => {
   const next = flags & FLAG_FIN ? status | (reply === 1 ? FIN_REPLY : FIN_ORIGINAL) : status
   if ((next & BOTH_FINS) === BOTH_FINS) return setState(next, STATE_CLOSED)
   if (next & BOTH_FINS) return setState(next, STATE_CLOSING)
@@ -108,14 +117,14 @@ function advance(status: number, reply: number, flags: number): number {
 }
 
 /** Whether the other side, as far as is known of it, would look at this segment. */
-function isInWindow(
+const isInWindow = (
   words: Int32Array,
   at: number,
   status: number,
   reply: number,
   packet: Packet,
   flags: number,
-): boolean {
+): boolean => {
   const reset = (flags & FLAG_RST) !== 0
   // A SYN may be refused: the refusal proves itself by what it acknowledges.
   if (reset && reply === 1 && (status & STATE_MASK) === STATE_SYN_SENT) return acknowledgesSyn(words, at, packet)
@@ -127,7 +136,14 @@ function isInWindow(
 }
 
 /** What was sent, acknowledged and allowed only ever grows. */
-function noteSent(words: Int32Array, at: number, status: number, reply: number, packet: Packet, flags: number): number {
+const noteSent = (
+  words: Int32Array,
+  at: number,
+  status: number,
+  reply: number,
+  packet: Packet,
+  flags: number,
+): number => {
   const { view, l4 } = packet
   const length = packet.end - packet.payload + (flags & FLAG_SYN ? 1 : 0) + (flags & FLAG_FIN ? 1 : 0)
   const sent = (sequenceNumber(view, l4) + length) | 0
@@ -136,14 +152,14 @@ function noteSent(words: Int32Array, at: number, status: number, reply: number, 
   if ((flags & FLAG_ACK) === 0) return known
   const acknowledged = acknowledgmentNumber(view, l4)
   const scale = flags & FLAG_SYN ? 0 : (status >>> (SCALE_SHIFT + 4 * reply)) & 0xf
-  const allowed = (acknowledged + (tcp.window(view, l4) << scale)) | 0
+  const allowed = (acknowledged + (windowOf(view, l4) << scale)) | 0
   const before = (status & (KNOWN_ACKNOWLEDGED << reply)) !== 0
   raise(words, at + ACKNOWLEDGED + reply, acknowledged, before)
   raise(words, at + ALLOWED + 1 - reply, allowed, before)
   return known | (KNOWN_ACKNOWLEDGED << reply)
 }
 
-function raise(words: Int32Array, at: number, value: number, known: boolean): void {
+const raise = (words: Int32Array, at: number, value: number, known: boolean): void => {
   if (!known || ((value - words[at]!) | 0) > 0) words[at] = value
 }
 

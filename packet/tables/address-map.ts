@@ -22,14 +22,14 @@ function hash(w0: number, w1: number, w2: number, w3: number): number {
 }
 
 export class AddressMap {
-  readonly buffer: SharedArrayBuffer
-  readonly #words: Int32Array
-  readonly #mask: number
+  declare readonly buffer: SharedArrayBuffer
+  declare private readonly words: Int32Array
+  declare private readonly mask: number
 
   constructor(buffer: SharedArrayBuffer) {
     this.buffer = buffer
-    this.#words = new Int32Array(buffer)
-    this.#mask = this.#words[0]!
+    this.words = new Int32Array(buffer)
+    this.mask = this.words[0]!
   }
 
   /** A later entry for the same address replaces an earlier one. Values are 32-bit and not negative. */
@@ -55,13 +55,13 @@ export class AddressMap {
   }
 
   get size(): number {
-    return this.#words[1]!
+    return this.words[1]!
   }
 
   /** The value, or -1. */
   lookup(w0: number, w1: number, w2: number, w3: number): number {
-    const words = this.#words
-    const mask = this.#mask
+    const words = this.words
+    const mask = this.mask
     for (let slot = hash(w0, w1, w2, w3) & mask; ; slot = (slot + 1) & mask) {
       const at = HEADER_WORDS + slot * ENTRY_WORDS
       if (words[at + 5] === 0) return -1

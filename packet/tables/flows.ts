@@ -48,6 +48,8 @@ const NONE: FlowRef = -1
 export const NO_FLOW = NONE
 
 const REPLY = 1
+/** Changes nothing: no index is larger. V8 then knows that an index and an offset make no more than it can count to. */
+const INDEX_MASK = 0x3fffffff
 
 /** Sees to it that there is memory for so many bytes from there on; false where there is none. */
 export type Reserve = (fromByte: number, bytes: number) => boolean
@@ -68,44 +70,47 @@ const SWEEP_MIN = 16
 const SWEEP_MAX = 4096
 
 export class FlowTable {
-  readonly words: Int32Array
-  readonly capacity: number
-  readonly #doubles: Float64Array
-  readonly #hash: FlowHash
+  declare readonly words: Int32Array
+  declare readonly capacity: number
+  declare private readonly doubles: Float64Array
+  declare private readonly hash: FlowHash
+  /** A hash's bits above these are its bucket's number. */
+  declare private readonly shift: number
   /** Where buckets and entries begin. */
-  readonly #buckets: number
-  readonly #entries: number
+  declare private readonly buckets: number
+  declare private readonly entries: number
   /** How many flows are assured to each. */
   readonly #bySource = new Int32Array(SOURCE_SLOTS)
-  readonly #perSource: number
+  declare private readonly perSource: number
   /** What was decided for each direction of each flow: by which tables, from where, and the verdict. */
-  readonly #decided: Int32Array
+  declare private readonly decisions: Int32Array
   #generation = 1
-  readonly #reserve: Reserve
+  declare private readonly reserve: Reserve
   /** Entries for which there is memory. */
-  #usable: number
+  declare private usable: number
   /** Where there was none, when it is asked for again. */
   #growsAfter = 0
-  #chance: number
+  declare private chance: number
   #now = 0
   #sweptMs = 0
 
   /** `buffer` holds a whole and consistent table: see flow-recovery.ts. */
   constructor(buffer: ArrayBufferLike, reserve: Reserve = () => true) {
-    this.#reserve = reserve
+    this.reserve = reserve
     this.words = new Int32Array(buffer)
-    this.#doubles = new Float64Array(buffer)
+    this.doubles = new Float64Array(buffer)
     this.capacity = this.words[H_CAPACITY]!
     const buckets = this.words[H_BUCKET_MASK]! + 1
-    this.#hash = new FlowHash(this.words[H_SEED]!, buckets)
-    this.#buckets = HEADER_WORDS
-    this.#entries = HEADER_WORDS + buckets
-    this.#perSource = Math.max(1, this.capacity >> 1)
-    this.#chance = this.words[H_SEED]! | 1
-    this.#decided = new Int32Array(this.capacity * 2 * DECIDED_WORDS)
-    this.#usable = this.words[H_HIGH_WATER]!
-    for (let entry = 0; entry < this.#usable; entry++) {
-      const at = this.#entries + entry * ENTRY_WORDS
+    this.hash = new FlowHash(this.words[H_SEED]!)
+    this.shift = 32 - Math.log2(buckets)
+    this.buckets = HEADER_WORDS
+    this.entries = HEADER_WORDS + buckets
+    this.perSource = Math.max(1, this.capacity >> 1)
+    this.chance = this.words[H_SEED]! | 1
+    this.decisions = new Int32Array(this.capacity * 2 * DECIDED_WORDS)
+    this.usable = this.words[H_HIGH_WATER]!
+    for (let entry = 0; entry < this.usable; entry++) {
+      const at = this.entries + entry * ENTRY_WORDS
       if (isLive(this.words, at)) this.#countAssured(at, 1)
     }
   }
@@ -121,13 +126,14 @@ export class FlowTable {
 
   /** Where the words of a flow begin. */
   at(ref: FlowRef): number {
-    return this.#entries + (ref >> 1) * ENTRY_WORDS
+    return (this.entries + (ref >> 1) * ENTRY_WORDS) & INDEX_MASK
   }
 
   /** The flow and direction of this tuple, or NO_FLOW. One whose time is over is forgotten on the spot. */
   find(key: FlowKey): FlowRef {
     const { words } = this
-    let next = words[this.#buckets + this.#hash.bucket(key)]!
+    key.hash = this.hash.of(key)
+    let next = words[this.#bucket(key.hash)]!
     while (next !== 0) {
       const ref = next - 1
       const tuple = this.at(ref) + (ref & 1) * TUPLE_WORDS
@@ -148,15 +154,15 @@ export class FlowTable {
    * same; 0: nothing was.
    */
   decided(ref: FlowRef, origin: number): number {
-    const at = ref * DECIDED_WORDS
-    return this.#decided[at] === this.#generation && this.#decided[at + 1] === origin ? this.#decided[at + 2]! : 0
+    const at = (ref * DECIDED_WORDS) & INDEX_MASK
+    return this.decisions[at] === this.#generation && this.decisions[at + 1] === origin ? this.decisions[at + 2]! : 0
   }
 
   decide(ref: FlowRef, origin: number, verdict: number): void {
-    const at = ref * DECIDED_WORDS
-    this.#decided[at] = this.#generation
-    this.#decided[at + 1] = origin
-    this.#decided[at + 2] = verdict
+    const at = (ref * DECIDED_WORDS) & INDEX_MASK
+    this.decisions[at] = this.#generation
+    this.decisions[at + 1] = origin
+    this.decisions[at + 2] = verdict
   }
 
   /** Other tables: everything is decided anew. */
@@ -166,16 +172,16 @@ export class FlowTable {
 
   /** Whether the tables have changed since something was decided for this direction. */
   isStale(ref: FlowRef): boolean {
-    return this.#decided[ref * DECIDED_WORDS] !== this.#generation
+    return this.decisions[ref * DECIDED_WORDS] !== this.#generation
   }
 
   /** A whole number below `count`, by chance (xorshift32). */
   random(count: number): number {
-    let x = this.#chance
+    let x = this.chance
     x ^= x << 13
     x ^= x >>> 17
     x ^= x << 5
-    this.#chance = x
+    this.chance = x
     return Math.floor(((x >>> 0) * count) / 2 ** 32)
   }
 
@@ -184,7 +190,7 @@ export class FlowTable {
     const { words } = this
     const entry = this.#takeEntry()
     if (entry === -1) {
-      this.#doubles[H_REFUSED >> 1]!++
+      this.doubles[H_REFUSED >> 1]!++
       return NONE
     }
     const ref = entry << 1
@@ -195,11 +201,11 @@ export class FlowTable {
     writeTuple(words, at + TUPLE_WORDS, reply)
     words[at + CREATED] = words[at + EXPIRES] = this.#now
     words[at + LIFE]!++
-    this.#decided[ref * DECIDED_WORDS] = this.#decided[(ref | REPLY) * DECIDED_WORDS] = 0
-    this.#link(ref)
-    this.#link(ref | REPLY)
+    this.decisions[ref * DECIDED_WORDS] = this.decisions[(ref | REPLY) * DECIDED_WORDS] = 0
+    this.#link(ref, this.hash.of(original))
+    this.#link(ref | REPLY, this.hash.of(reply))
     words[H_COUNT]!++
-    this.#doubles[H_OPENED >> 1]!++
+    this.doubles[H_OPENED >> 1]!++
     this.#settle()
     return ref
   }
@@ -223,7 +229,7 @@ export class FlowTable {
   /** Promises the flow its place for as long as it lives; false where its source has enough of these. */
   assure(ref: FlowRef): boolean {
     const at = this.at(ref)
-    if (this.#bySource[this.#sourceSlot(at)]! >= this.#perSource) return false
+    if (this.#bySource[this.#sourceSlot(at)]! >= this.perSource) return false
     this.words[at + STATUS]! |= ASSURED
     this.#countAssured(at, 1)
     return true
@@ -237,8 +243,8 @@ export class FlowTable {
   touch(ref: FlowRef, packet: Packet, lifetime: number): void {
     const at = this.at(ref)
     const counter = ((at + COUNTERS) >> 1) + (ref & 1) * 2
-    this.#doubles[counter]! += packet.gsoType === 0 ? 1 : segments(packet)
-    this.#doubles[counter + 1]! += packet.end - packet.at
+    this.doubles[counter]! += packet.gsoType === 0 ? 1 : segments(packet)
+    this.doubles[counter + 1]! += packet.end - packet.at
     this.words[at + EXPIRES] = this.#now + lifetime
   }
 
@@ -259,7 +265,7 @@ export class FlowTable {
     let entry = words[H_SWEEP]!
     for (let i = 0; i < looks; i++, entry++) {
       if (entry >= words[H_HIGH_WATER]!) entry = 0
-      const at = this.#entries + entry * ENTRY_WORDS
+      const at = this.entries + entry * ENTRY_WORDS
       if (isLive(words, at) && words[at + EXPIRES]! <= this.#now) this.#expire(entry << 1)
     }
     words[H_SWEEP] = entry
@@ -267,13 +273,13 @@ export class FlowTable {
 
   #expire(ref: FlowRef): void {
     this.close(ref)
-    this.#doubles[H_EXPIRED >> 1]!++
+    this.doubles[H_EXPIRED >> 1]!++
   }
 
   /** From the free list, from what was never used, or from a flow that makes room; -1: none. Leaves MUTATING set. */
   #takeEntry(): number {
     const { words } = this
-    if (words[H_FREE] === 0 && words[H_HIGH_WATER]! >= this.#usable && !this.#grow() && !this.#evict()) return -1
+    if (words[H_FREE] === 0 && words[H_HIGH_WATER]! >= this.usable && !this.#grow() && !this.#evict()) return -1
     this.#unsettle()
     const free = words[H_FREE]!
     if (free === 0) return words[H_HIGH_WATER]!++
@@ -283,11 +289,11 @@ export class FlowTable {
 
   /** Some more entries become usable, where the table is not at its capacity and there is memory for them. */
   #grow(): boolean {
-    if (this.#usable >= this.capacity || this.#now < this.#growsAfter) return false
-    const entries = Math.min(GROW_ENTRIES, this.capacity - this.#usable)
-    const from = (this.#entries + this.#usable * ENTRY_WORDS) * 4
-    if (this.#reserve(from, entries * ENTRY_WORDS * 4)) {
-      this.#usable += entries
+    if (this.usable >= this.capacity || this.#now < this.#growsAfter) return false
+    const entries = Math.min(GROW_ENTRIES, this.capacity - this.usable)
+    const from = (this.entries + this.usable * ENTRY_WORDS) * 4
+    if (this.reserve(from, entries * ENTRY_WORDS * 4)) {
+      this.usable += entries
       return true
     }
     this.#growsAfter = this.#now + GROW_PAUSE
@@ -300,21 +306,21 @@ export class FlowTable {
     let entry = words[H_EVICT]!
     for (let i = 0; i < EVICT_LOOKS; i++) {
       entry = entry + 1 >= words[H_HIGH_WATER]! ? 0 : entry + 1
-      const at = this.#entries + entry * ENTRY_WORDS
+      const at = this.entries + entry * ENTRY_WORDS
       if (words[at + STATUS]! & ASSURED && words[at + EXPIRES]! > this.#now) continue
       words[H_EVICT] = entry
       this.close(entry << 1)
-      this.#doubles[H_EVICTED >> 1]!++
+      this.doubles[H_EVICTED >> 1]!++
       return true
     }
     words[H_EVICT] = entry
     return false
   }
 
-  #link(ref: FlowRef): void {
+  #link(ref: FlowRef, hash: number): void {
     const { words } = this
     const tuple = this.at(ref) + (ref & 1) * TUPLE_WORDS
-    const bucket = this.#bucketOf(tuple)
+    const bucket = this.#bucket(hash)
     words[tuple + NEXT] = words[bucket]!
     words[bucket] = ref + 1
   }
@@ -322,7 +328,7 @@ export class FlowTable {
   #unlink(ref: FlowRef): void {
     const { words } = this
     const tuple = this.at(ref) + (ref & 1) * TUPLE_WORDS
-    let before = this.#bucketOf(tuple)
+    let before = this.#bucket(this.#hashAt(tuple))
     while (words[before] !== ref + 1) {
       const other = words[before]! - 1
       if (other < 0) return
@@ -331,10 +337,14 @@ export class FlowTable {
     words[before] = words[tuple + NEXT]!
   }
 
-  /** Where the chain begins that holds the tuple at `tuple`. */
-  #bucketOf(tuple: number): number {
+  /** Where the chain begins that holds the tuples with this hash. */
+  #bucket(hash: number): number {
+    return (this.buckets + (hash >>> this.shift)) & INDEX_MASK
+  }
+
+  #hashAt(tuple: number): number {
     readTuple(this.words, tuple, scratch)
-    return this.#buckets + this.#hash.bucket(scratch)
+    return this.hash.of(scratch)
   }
 
   #sourceSlot(at: number): number {
@@ -354,14 +364,14 @@ export class FlowTable {
   reindex(): void {
     const { words } = this
     this.#unsettle()
-    words.fill(0, this.#buckets, this.#entries)
+    words.fill(0, this.buckets, this.entries)
     this.#bySource.fill(0)
     words[H_FREE] = words[H_COUNT] = 0
     for (let entry = words[H_HIGH_WATER]! - 1; entry >= 0; entry--) {
-      const at = this.#entries + entry * ENTRY_WORDS
+      const at = this.entries + entry * ENTRY_WORDS
       if (isLive(words, at) && words[at + PROTOCOL] === words[at + TUPLE_WORDS + PROTOCOL]) {
-        this.#link(entry << 1)
-        this.#link((entry << 1) | REPLY)
+        this.#link(entry << 1, this.#hashAt(at))
+        this.#link((entry << 1) | REPLY, this.#hashAt(at + TUPLE_WORDS))
         words[H_COUNT]!++
         this.#countAssured(at, 1)
       } else {
@@ -379,7 +389,7 @@ export function isLive(words: Int32Array, at: number): boolean {
 }
 
 /** Whether the tuple at `at` is this one, ports aside. Where it is not, they nearly always differ: the rest in one go. */
-function matches(words: Int32Array, at: number, key: FlowKey): boolean {
+const matches = (words: Int32Array, at: number, key: FlowKey): boolean => {
   const src = (words[at]! ^ key.src0) | (words[at + 1]! ^ key.src1) | (words[at + 2]! ^ key.src2)
   const dst = (words[at + 4]! ^ key.dst0) | (words[at + 5]! ^ key.dst1) | (words[at + 6]! ^ key.dst2)
   const last = (words[at + 3]! ^ key.src3) | (words[at + 7]! ^ key.dst3) | (words[at + PROTOCOL]! ^ key.protocol)

@@ -55,12 +55,12 @@ export function macWords(mac: string): { macHigh: number; macLow: number } {
 }
 
 export class PeerTable {
-  readonly #words: Int32Array
-  readonly #byAddress: AddressMap
+  declare private readonly words: Int32Array
+  declare private readonly byAddress: AddressMap
 
   constructor(buffers: PeerBuffers) {
-    this.#words = new Int32Array(buffers.peers)
-    this.#byAddress = new AddressMap(buffers.byAddress)
+    this.words = new Int32Array(buffers.peers)
+    this.byAddress = new AddressMap(buffers.byAddress)
   }
 
   static build(peers: readonly PeerEntry[], own: Vtep): PeerBuffers {
@@ -83,38 +83,38 @@ export class PeerTable {
   }
 
   get size(): number {
-    return this.#words.length / PEER_WORDS
+    return this.words.length / PEER_WORDS
   }
 
   /** The peer that has this underlay address, or -1. */
   lookup(w0: number, w1: number, w2: number, w3: number): number {
-    return this.#byAddress.lookup(w0, w1, w2, w3)
+    return this.byAddress.lookup(w0, w1, w2, w3)
   }
 
   mtuBytes(peer: number): number {
-    return this.#words[peer * WORDS + PATH_MTU]!
+    return this.words[peer * WORDS + PATH_MTU]!
   }
 
   isForeign(peer: number): boolean {
-    return this.#words[peer * WORDS + FOREIGN] === 1
+    return this.words[peer * WORDS + FOREIGN] === 1
   }
 
   /** The path to the peer takes only so much; it never takes more than is configured. */
   setPathMtu(peer: number, mtuBytes: number): void {
     const at = peer * PEER_WORDS
-    this.#words[at + PATH_MTU] = Math.min(mtuBytes, this.#words[at + MTU]!)
+    this.words[at + PATH_MTU] = Math.min(mtuBytes, this.words[at + MTU]!)
   }
 
   /** The MAC that frames to this peer are addressed to: the first 16 bits, and the other 32. */
   setMac(peer: number, high: number, low: number): void {
     const at = peer * PEER_WORDS + ENCAPSULATION
-    this.#words[at + 2] = (high << 16) | (low >>> 16)
-    this.#words[at + 3] = (low << 16) | (this.#words[at + 3]! & 0xffff)
+    this.words[at + 2] = (high << 16) | (low >>> 16)
+    this.words[at + 3] = (low << 16) | (this.words[at + 3]! & 0xffff)
   }
 
   /** Writes the 20 bytes before the ethertype to `at`: everything that is the same for all packets to this peer. */
   writeEncapsulation(peer: number, view: DataView, at: number): void {
-    const words = this.#words
+    const words = this.words
     const from = peer * WORDS + ENCAPSULATION
     view.setInt32(at, words[from]!)
     view.setInt32(at + 4, words[from + 1]!)
@@ -125,19 +125,19 @@ export class PeerTable {
 
   /** Address and port as the addon takes them: five words a peer. */
   endpoints(): Int32Array {
-    const words = this.#words
+    const words = this.words
     return Int32Array.from({ length: this.size * 5 }, (_, i) => words[Math.floor(i / 5) * PEER_WORDS + (i % 5)]!)
   }
 
   /** Word `i` (0..3) of the underlay address, which names a peer for longer than its index does. */
   addressWord(peer: number, i: number): number {
-    return this.#words[peer * PEER_WORDS + i]!
+    return this.words[peer * PEER_WORDS + i]!
   }
 
   /** For people. */
   address(peer: number): string {
     const at = peer * PEER_WORDS
-    const words = this.#words
+    const words = this.words
     return formatAddress([words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!])
   }
 }

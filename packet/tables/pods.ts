@@ -10,10 +10,10 @@ export interface PodEntry {
 }
 
 export class PodTable {
-  readonly #map: AddressMap
+  declare private readonly map: AddressMap
 
   constructor(buffer: SharedArrayBuffer) {
-    this.#map = new AddressMap(buffer)
+    this.map = new AddressMap(buffer)
   }
 
   static build(pods: readonly PodEntry[]): SharedArrayBuffer {
@@ -25,6 +25,6 @@ export class PodTable {
 
   /** The port that has this address, or -1. */
   lookup(w0: number, w1: number, w2: number, w3: number): number {
-    return this.#map.lookup(w0, w1, w2, w3)
+    return this.map.lookup(w0, w1, w2, w3)
   }
 }

@@ -22,13 +22,13 @@ export interface RouteBuffers {
 }
 
 export class RouteTable {
-  readonly #maps: readonly AddressMap[]
+  declare private readonly maps: readonly AddressMap[]
   /** Four mask words for each length. */
-  readonly #masks: Int32Array
+  declare private readonly masks: Int32Array
 
   constructor(buffers: RouteBuffers) {
-    this.#maps = buffers.maps.map((buffer) => new AddressMap(buffer))
-    this.#masks = new Int32Array(buffers.lengths.flatMap((length) => maskWords(length)))
+    this.maps = buffers.maps.map((buffer) => new AddressMap(buffer))
+    this.masks = new Int32Array(buffers.lengths.flatMap((length) => maskWords(length)))
   }
 
   static build(routes: readonly RouteEntry[]): RouteBuffers {
@@ -45,8 +45,8 @@ export class RouteTable {
 
   /** The verdict of the longest prefix that holds the address, or -1. */
   lookup(w0: number, w1: number, w2: number, w3: number): number {
-    const masks = this.#masks
-    const maps = this.#maps
+    const masks = this.masks
+    const maps = this.maps
     for (let i = 0, m = 0; i < maps.length; i++, m += 4) {
       const found = maps[i]!.lookup(w0 & masks[m]!, w1 & masks[m + 1]!, w2 & masks[m + 2]!, w3 & masks[m + 3]!)
       if (found !== -1) return found

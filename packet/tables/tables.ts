@@ -94,12 +94,25 @@ export function openFlowMemory(flows: FlowTable): FlowMemory {
 /** Without a flow memory of the caller's, with a small one of its own. */
 export function openTables(buffers: TableBuffers, memory = openFlowMemory(flowsInMemory(FLOWS_ALONE))): Tables {
   memory.flows.forgetDecisions()
+  const { flows, fragments, affinity } = memory
+  const { pods, routes, peers, services, ...rest } = buffers
+  // One by one, not spread: V8 then knows at every use what each of them is.
   return {
-    ...buffers,
-    ...memory,
-    pods: new PodTable(buffers.pods),
-    routes: new RouteTable(buffers.routes),
-    peers: new PeerTable(buffers.peers),
-    services: new ServiceTable(buffers.services),
+    pods: new PodTable(pods),
+    routes: new RouteTable(routes),
+    peers: new PeerTable(peers),
+    services: new ServiceTable(services),
+    flows,
+    fragments,
+    affinity,
+    vni: rest.vni,
+    mtuBytes: rest.mtuBytes,
+    gateway4: rest.gateway4,
+    gateway6: rest.gateway6,
+    nat4: rest.nat4,
+    nat6: rest.nat6,
+    macHigh: rest.macHigh,
+    macLow: rest.macLow,
+    copyDscp: rest.copyDscp,
   }
 }

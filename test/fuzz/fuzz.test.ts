@@ -77,8 +77,8 @@ const PLANTED: [what: string, Planted][] = [
     {
       target: 'flows',
       file: 'packet/tables/flows.ts',
-      from: 'this.#decided[at] === this.#generation && this.#decided[at + 1] === origin',
-      to: 'this.#decided[at] === this.#generation',
+      from: 'this.decisions[at] === this.#generation && this.decisions[at + 1] === origin',
+      to: 'this.decisions[at] === this.#generation',
       found: /without a memory spoofed-pod/,
     },
   ],
