@@ -37,7 +37,7 @@ export const KERNEL_VXLAN_TUNED: Peer = {
   kind: 'tuned',
 
   async describe() {
-    return 'the same; gro and rx-udp-gro-forwarding on for vxlan0 and for the veths of pods at the node, threaded NAPI for these veths'
+    return 'the same; gro on for the underlay, as polder does; gro and rx-udp-gro-forwarding on for vxlan0 and for the veths of pods at the node, threaded NAPI for these veths'
   },
 
   async up(topology: Topology): Promise<Network> {
@@ -71,10 +71,11 @@ async function addVxlan(own: number, node: NodeSite, other: number, remote: Node
 }
 
 /**
- * The underlay device's settings are the wire's and stay as they are. Threaded NAPI only for the veths: on vxlan0, Linux
+ * Of the underlay device GRO, which polder turns on too; the rest is the wire's. Threaded NAPI only for the veths: on vxlan0, Linux
  * 6.18 then loses its wake-ups under load, and TCP stops for seconds.
  */
 async function tune(netns: string, veths: readonly string[]): Promise<void> {
+  await run(inside(netns, ['ethtool', '-K', UNDERLAY, 'gro', 'on']))
   for (const device of ['vxlan0', ...veths])
     await run(inside(netns, ['ethtool', '-K', device, 'gro', 'on', 'rx-udp-gro-forwarding', 'on']))
   // A namespace sees its own devices only in a sysfs that was mounted in it.

@@ -22,7 +22,7 @@ export const POLDER: Peer = {
   kind: 'polder',
 
   async describe() {
-    return `${VERSION}, Node ${process.versions.node}, one data-path worker a node, default settings`
+    return `${VERSION}, Node ${process.versions.node}, one data-path worker a node, default settings: it turns GRO of the underlay on (underlayGro)`
   },
 
   async up(topology: Topology): Promise<Network> {

@@ -28,6 +28,8 @@ export interface Config {
   statusFailsWhenFull: boolean
   /** Turn forwarding on where it is off, or only say so. */
   hostSysctls: 'manage' | 'check'
+  /** Turn generic receive offload of the underlay interface on where it is off, or only say so. */
+  underlayGro: 'manage' | 'check'
   /** Keep descriptors in a process of their own, where there is no systemd to keep them. */
   keeper: boolean
   socket: string

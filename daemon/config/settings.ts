@@ -151,6 +151,12 @@ export const SETTINGS: Settings = {
     meaning:
       'Whether polderd turns on forwarding, which pods need to reach the world (manage), or only says so (check).',
   },
+  underlayGro: {
+    check: z.enum(['manage', 'check'], { error: 'must be manage or check' }),
+    default: 'manage',
+    meaning:
+      'Whether polderd turns on generic receive offload of the underlay interface, which doubles what it can receive (manage), or only says so (check).',
+  },
   keeper: {
     check: z.boolean({ error: 'must be true or false' }),
     default: true,

@@ -25,6 +25,7 @@ import { bringForwarding } from './forwarding.ts'
 import { bringHostDevice, openHostDevice, rangesOf } from './host-device.ts'
 import type { Mended } from './mended.ts'
 import { NftTable, type NodePortSpec, tableScript } from './nftables.ts'
+import { bringReceiveOffload } from './receive-offload.ts'
 import { type Duty, Upkeep } from './upkeep.ts'
 
 export interface HostOptions {
@@ -76,6 +77,7 @@ export class Host {
     const duties: Duty[] = [...device, () => table.bring()]
     const families = config.podCIDRs.map((cidr) => parseCidr(cidr).family)
     if (config.hostSysctls === 'manage') duties.push(() => bringForwarding(families))
+    if (config.underlayGro === 'manage') duties.push(() => bringReceiveOffload(options.underlay.interface))
     this.#upkeep = new Upkeep(duties, options.log)
   }
 

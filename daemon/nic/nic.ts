@@ -31,6 +31,8 @@ interface Addon {
   createNetns(path: string): void
   deleteNetns(path: string): void
   flock(fd: number): boolean
+  receiveOffload(name: string): number
+  setReceiveOffload(name: string, on: number): void
   connectMessages(path: string, timeoutMs: number): number
   sendDescriptors(fd: number, bytes: Uint8Array, fds: Int32Array): void
   receiveDescriptors(fd: number, into: Uint8Array, fds: Int32Array): number
@@ -98,6 +100,9 @@ export const createNetns = addon.createNetns
 export const deleteNetns = addon.deleteNetns
 /** Takes the exclusive lock of an open file description; false where another holds it. */
 export const flock = addon.flock
+/** Whether generic receive offload of an interface is on, as 0 or 1; EOPNOTSUPP where it has none. */
+export const receiveOffload = addon.receiveOffload
+export const setReceiveOffload = addon.setReceiveOffload
 /** A Unix seqpacket socket to `path`; each call on it waits at most `timeoutMs` (EAGAIN). */
 export const connectMessages = addon.connectMessages
 /** One message, with descriptors beside it, which stay the caller's too. */

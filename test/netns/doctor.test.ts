@@ -34,7 +34,8 @@ beforeAll(async () => {
   await world.run('ip', 'address', 'add', `${WORLD}/32`, 'dev', 'lo')
   await node1.netns.run('ip', 'route', 'add', 'default', 'via', '198.18.9.2')
   await node1.netns.run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1')
-  await cluster.start('--host-sysctls', 'check')
+  for (const { netns } of cluster.nodes) await netns.run('ethtool', '-K', 'underlay', 'gro', 'on')
+  await cluster.start('--host-sysctls', 'check', '--underlay-gro', 'check')
   pod = await node1.addPod('a')
 })
 
@@ -132,6 +133,13 @@ const BREAKINGS: Breaking[] = [
     says: 'the kernel VXLAN device flannel.1 (VNI 7) wants UDP port 4789',
     break: shell('ip link add flannel.1 type vxlan id 7 dstport 4789 dev underlay'),
     mend: shell('ip link del flannel.1'),
+  },
+  {
+    id: 'receive-offload-off',
+    severity: 'info',
+    says: 'generic receive offload of underlay is off',
+    break: shell('ethtool -K underlay gro off'),
+    mend: shell('ethtool -K underlay gro on'),
   },
   {
     id: 'underlay-mtu',
@@ -304,6 +312,7 @@ describe('is seen before polderd runs', () => {
     ['kernel-vxlan', 'vx0 (VNI 5) holds UDP port 4789', 'ip link add vx0 up type vxlan id 5 dstport 4789 dev eth0', []],
     ['port-taken', 'UDP port 4789 of 198.18.5.1 is taken', '', []],
     ['forwarding-off', 'does not forward IPv4', '', []],
+    ['receive-offload-off', 'receive offload of eth0 is off', '', []],
     [
       'nat-underlay',
       "VirtualBox's NAT network",
@@ -318,6 +327,7 @@ describe('is seen before polderd runs', () => {
 
   it('and nothing of it once it is mended', async () => {
     await alone.run('ip', 'link', 'del', 'vx0')
+    await alone.run('ethtool', '-K', 'eth0', 'gro', 'on')
     await alone.run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1')
     expect(await examine('')).toEqual([])
   })

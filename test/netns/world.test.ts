@@ -109,7 +109,13 @@ describe('a pod reaches the world', () => {
     expect(await node1.netns.run('sysctl', '-n', 'net.ipv6.conf.all.forwarding')).toBe('1\n')
     // What took router advertisements still does.
     expect(await node1.netns.run('sysctl', '-n', 'net.ipv6.conf.uplink.accept_ra')).toBe('2\n')
-    for (const change of ['ip_forward = 1', 'all.forwarding = 1', 'uplink.accept_ra = 2', 'table inet polder']) {
+    for (const change of [
+      'ip_forward = 1',
+      'all.forwarding = 1',
+      'uplink.accept_ra = 2',
+      'table inet polder',
+      'gro of underlay',
+    ]) {
       expect(node1.log).toContain(change)
     }
   })
@@ -133,6 +139,7 @@ async function hostState(): Promise<unknown> {
     routes:
       (await node1.netns.run('ip', 'route')) + (await node1.netns.run('ip', '-6', 'route', 'show', 'dev', 'polder0')),
     table: await node1.netns.run('nft', '-s', 'list', 'table', 'inet', 'polder'),
+    offload: /generic-receive-offload: \w+/.exec(await node1.netns.run('ethtool', '-k', 'underlay'))?.[0],
     forwarding: await node1.netns.run('sysctl', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding'),
   }
 }
@@ -168,6 +175,7 @@ describe('what others take away comes back, and a transfer into the world goes o
     ['the device, down', async () => [['ip', 'link', 'set', 'polder0', 'down']]],
     ['the device itself', async () => [['ip', 'link', 'del', 'polder0']]],
     ['IPv6 on the device', async () => [['sysctl', '-qw', 'net.ipv6.conf.polder0.disable_ipv6=1']]],
+    ['receive offload of the underlay', async () => [['ethtool', '-K', 'underlay', 'gro', 'off']]],
     ['forwarding', async () => [['sysctl', '-qw', 'net.ipv4.ip_forward=0', 'net.ipv6.conf.all.forwarding=0']]],
   ]
 
@@ -205,7 +213,7 @@ describe('what others take away comes back, and a transfer into the world goes o
     const findings = await node1.get<Finding[]>('/v1/findings')
     const putBack = findings.filter(({ id }) => id === 'put-back').map(({ message }) => message.split(':')[0])
     expect(new Set(putBack)).toEqual(
-      new Set(['nftables', 'route', 'address', 'link', 'sysctl'].map((kind) => `${kind} of polder`)),
+      new Set(['nftables', 'route', 'address', 'link', 'sysctl', 'offload'].map((kind) => `${kind} of polder`)),
     )
   })
 

@@ -14,13 +14,14 @@ import { mtuDiffers, natUnderlay, sameMachineId, sameUnderlayAddress } from './n
 import { forwarding, rangeOverlap, reversePath, routerAdvertisements } from './routing.ts'
 import { NO_RULES, type Ruleset, readRuleset } from './ruleset.ts'
 import { cniShadowed, tunMissing } from './software.ts'
-import { kernelVxlan, portTaken, underlayChanged } from './underlay.ts'
+import { kernelVxlan, portTaken, receiveOffloadOff, underlayChanged } from './underlay.ts'
 
 const CHECKS: Check[] = [
   tunMissing,
   underlayChanged,
   natUnderlay,
   kernelVxlan,
+  receiveOffloadOff,
   sameUnderlayAddress,
   sameMachineId,
   mtuDiffers,

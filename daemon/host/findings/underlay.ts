@@ -6,7 +6,8 @@ import { MIN_POD_MTU_BYTES, openUnderlaySockets, tunnelMtuOf, type Underlay } fr
 import { PolderError } from '../../errors.ts'
 import { peekFdStore } from '../../handover/open.ts'
 import { closeFd } from '../../nic/nic.ts'
-import { type Check, error, warning } from './check.ts'
+import { receiveOffloadIsOff } from '../receive-offload.ts'
+import { type Check, error, info, warning } from './check.ts'
 
 /** While polderd runs; at its start it refuses to. */
 export const underlayChanged: Check = ({ underlay, netlink }) => {
@@ -32,6 +33,21 @@ export const underlayChanged: Check = ({ underlay, netlink }) => {
       'underlay-mtu',
       `the MTU of ${name} is ${link.mtuBytes}: ${left} bytes are left for pods, IPv6 needs ${MIN_POD_MTU_BYTES}`,
       `Raise it: ip link set ${name} mtu ${wanted} (or more)`,
+    ),
+  ]
+}
+
+/** What arrives comes in pieces of one frame each. */
+export const receiveOffloadOff: Check = ({ underlay, config }) => {
+  if (underlay === undefined || !receiveOffloadIsOff(underlay.interface)) return []
+  const command = `ethtool -K ${underlay.interface} gro on`
+  return [
+    info(
+      'receive-offload-off',
+      `generic receive offload of ${underlay.interface} is off: receiving from peers takes about twice the processor time`,
+      config.underlayGro === 'check'
+        ? `Turn it on (${command}), or let polderd do it (underlayGro: manage).`
+        : `Turn it on: ${command}. polderd, when it runs, does so itself.`,
     ),
   ]
 }

@@ -91,6 +91,8 @@ NAPI_MODULE_INIT() {
       {"createNetns", create_netns},
       {"deleteNetns", delete_netns},
       {"flock", lock_file},
+      {"receiveOffload", receive_offload},
+      {"setReceiveOffload", set_receive_offload},
       {"connectMessages", connect_messages},
       {"sendDescriptors", send_descriptors},
       {"receiveDescriptors", receive_descriptors},

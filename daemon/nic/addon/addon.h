@@ -32,6 +32,9 @@ FUNCTION(close_fd);
 FUNCTION(create_netns);
 FUNCTION(delete_netns);
 FUNCTION(lock_file);
+/* ethtool.c */
+FUNCTION(receive_offload);
+FUNCTION(set_receive_offload);
 /* handover.c: descriptors from one process to the next */
 FUNCTION(connect_messages);
 FUNCTION(send_descriptors);
