@@ -21,6 +21,7 @@ import { lendDescriptors, takeDescriptorsBack } from './handover/open.ts'
 import type { Running } from './handover/outgoing.ts'
 import type { Systemd } from './handover/systemd.ts'
 import type { Host } from './host/host.ts'
+import type { HostPorts } from './host-ports/host-ports.ts'
 import type { Ipam } from './ipam/ipam.ts'
 import type { Runner } from './runner/runner.ts'
 
@@ -31,6 +32,7 @@ export interface ClusterNode {
   store: FolderStore
   ipam: Ipam
   peers: Peers
+  hostPorts: HostPorts
   services: Services
 }
 

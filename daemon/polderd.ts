@@ -14,6 +14,7 @@ import type { Config } from './config/config.ts'
 import { prepareFolder } from './config/folders.ts'
 import { NodeStatusPublisher } from './control/node-status.ts'
 import { Peers } from './control/peers.ts'
+import { nodePortOwner } from './control/service-ports.ts'
 import { Services } from './control/services.ts'
 import type { DirectRoute, OwnNode } from './control/surroundings.ts'
 import { chooseUnderlay, openUnderlaySockets, podMtusOf, type Underlay } from './control/underlay.ts'
@@ -30,6 +31,7 @@ import { HOST_DEVICE } from './host/device-name.ts'
 import { Host, type HostOptions } from './host/host.ts'
 import { openHostDevice, rangesOf } from './host/host-device.ts'
 import type { NodePortSpec } from './host/nftables.ts'
+import { HostPorts } from './host-ports/host-ports.ts'
 import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
 import { Netlink } from './netlink/netlink.ts'
@@ -72,10 +74,13 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   const close = (fd: number): void => dataPlane.discard(fd)
   const lentAt = predecessor?.loan.descriptors
   const fdStore = options.resumed?.fdStore ?? openFdStore({ config, ...service, lentAt, close, log })
+  // The data path begins with the host ports that the records name.
+  const attachments = openAttachments(config, node, { dataPlane, fdStore }, log)
   const dataPath = await startDataPath(config, node, fdStore, dataPlane)
 
   // Pods come and go.
-  const attachments = await restorePods(config, node, dataPath, log)
+  await attachments.restore()
+  fdStore.closeLeftovers()
   // What waited in queues since the last polderd finds its pods.
   if (predecessor === undefined) dataPlane.release()
   const spool = new Spool({ folder: `${config.stateDir}/spool`, attachments, log })
@@ -86,6 +91,8 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   const mtuChanged = (): void => tellMtu(own, attachments, peers, nodeStatus)
   const underlayMoved = (to: Underlay): Promise<void> => moveUnderlay(config, to, node, dataPath, nodeStatus)
   const host = await startHost(config, node, dataPath, { mtuChanged, underlayMoved }, log)
+  const { hostPorts, services } = node
+  hostPorts.follow({ carry: () => services.followHostPorts(), sendOn: () => host.bringTable() })
 
   // We can be talked to, and say so.
   const gate = new Gate()
@@ -123,7 +130,9 @@ async function joinCluster(config: Config, log: Logger): Promise<ClusterNode> {
   }
   const ipam = new Ipam({ ranges: own.podCIDRs, now: steadyNow })
   const peers = new Peers({ own, overlay: config, store, log })
-  return { own, underlay, store, ipam, peers, services: new Services({ own, store, log }) }
+  const hostPorts = new HostPorts({ nodePortOwner: (mapping) => nodePortOwner(store.list('Service'), mapping) })
+  const services = new Services({ own, store, hostPorts, log })
+  return { own, underlay, store, ipam, peers, hostPorts, services }
 }
 
 /** The wall clock as it was at the start, going on steadily: somebody may set the real one while polderd runs. */
@@ -150,17 +159,18 @@ async function startDataPath(
   return { dataPlane, offloads, fdStore }
 }
 
-/** Every attachment that an earlier polderd left, on its own device. */
-async function restorePods(
+/** With what the records of an earlier polderd say. */
+function openAttachments(
   { stateDir }: Config,
-  { own, ipam }: ClusterNode,
-  { dataPlane: ports, fdStore }: DataPath,
+  { own, ipam, hostPorts, services }: ClusterNode,
+  { dataPlane: ports, fdStore }: Pick<DataPath, 'dataPlane' | 'fdStore'>,
   log: Logger,
-): Promise<NodeAttachments> {
+): NodeAttachments {
   const { mtuBytes } = own
-  const attachments = new NodeAttachments({ stateDir, bootId: readBootId(), ipam, ports, fdStore, mtuBytes, log })
-  await attachments.restore()
-  fdStore.closeLeftovers()
+  const bootId = readBootId()
+  const attachments = new NodeAttachments({ stateDir, bootId, ipam, ports, hostPorts, fdStore, mtuBytes, log })
+  void services.followHostPorts()
+  hostPorts.follow({ carry: () => services.followHostPorts(), sendOn: async () => {} })
   return attachments
 }
 
@@ -174,7 +184,9 @@ function startHost(
   const directRoutes = (): DirectRoute[] => peers.directRoutes
   const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
   const { virtualAddresses } = services
-  const nodePorts = (): NodePortSpec => ({ nodePorts: services.nodePorts, virtualAddresses })
+  const nodePorts = (): NodePortSpec => {
+    return { nodePorts: services.nodePorts, hostPorts: services.redirects, virtualAddresses }
+  }
   const given = { config, own, underlay, store, offloads, fdStore, log }
   return Host.start({ ...given, ...changes, directRoutes, nodePorts, replaceHost })
 }

@@ -1,7 +1,10 @@
 /**
  * An attachment is one interface in one network namespace, with its addresses: what a CNI ADD makes and a DEL removes,
- * for a container or for a bare namespace. This record is what is written to disk.
+ * for a container or for a bare namespace.
  */
+import type { HostPort, PortMapping } from '../host-ports/port-mapping.ts'
+
+/** What is written to disk. */
 export interface Attachment {
   /** CNI_CONTAINERID; `netns-NAME` for a bare namespace. */
   containerId: string
@@ -12,6 +15,8 @@ export interface Attachment {
   addresses: string[]
   /** Which Kubernetes pod it belongs to, where the runtime said so. */
   pod?: { namespace: string; name: string; uid?: string }
+  /** Ports of the node that lead to it; absent where there are none. */
+  hostPorts?: HostPort[]
   /** The network (CNI conflist `name`) it belongs to. */
   network: string
   /** Made by a CNI ADD, and so the container runtime's to garbage-collect; a bare namespace is not. */
@@ -30,6 +35,7 @@ export interface AttachRequest {
   pod?: { namespace: string; name: string; uid?: string }
   /** At most one a family; without a wish, or for a family without one, the next in turn. */
   wantedAddresses?: string[]
+  wantedHostPorts?: PortMapping[]
 }
 
 /** What a check goes by where later plugins of a chain may have changed what was made. */
@@ -40,13 +46,16 @@ export interface ExpectedAttachment {
   addresses: string[]
   /** Destinations (CIDR) to which there must still be a route, by whatever way. */
   destinations: string[]
+  /** Ports of the node that must lead to it. */
+  hostPorts: PortMapping[]
 }
 
 /** What stands behind the CNI verbs and the bare namespaces. Errors are PolderErrors. */
 export interface Attachments {
   /**
    * Device, addresses and routes in the namespace; resolves after the data path knows the pod. A failure leaves
-   * nothing. Codes: `exists`, `netns-missing`, `no-address-left`, `address-unavailable`, `not-ready`.
+   * nothing. Codes: `exists`, `netns-missing`, `no-address-left`, `address-unavailable`, `host-port-taken`,
+   * `host-port-unavailable`, `not-ready`.
    */
   add(request: AttachRequest): Promise<Attachment>
   /** Succeeds whatever is left of it, any number of times; frees the addresses. `netns` may be gone. */

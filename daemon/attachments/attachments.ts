@@ -1,9 +1,11 @@
 /**
  * Every attachment of this node: makes, removes, checks them, and finds them again after a restart.
  *
- *   add      netns open -> addresses -> record on disk -> device -> data path           a failure undoes in reverse
- *   remove   data path -> device -> netns closed -> addresses rest, record released     may stop anywhere, and be repeated
+ *   add      netns open -> addresses, host ports -> record on disk -> device -> host ports -> data path
+ *   remove   host ports -> data path -> device -> netns closed -> addresses rest, record released
  *   restore  record -> netns open -> device attached again -> data path
+ *
+ * A failure of add undoes in reverse; remove may stop anywhere, and be repeated.
  *
  * Calls about one attachment take turns; those about different ones do not wait for each other. Work in a namespace is
  * synchronous, some tenths of a millisecond (device.ts); awaited are the data path and the removal of a device.
@@ -17,13 +19,15 @@ import type { Logger } from 'pino'
 import type { PodPorts } from '../dataplane/pod-ports.ts'
 import { PolderError } from '../errors.ts'
 import type { FdStore } from '../handover/fd-store.ts'
+import type { HostPorts } from '../host-ports/host-ports.ts'
+import { isSame, nameOfPort } from '../host-ports/port-mapping.ts'
 import { gatewayOf, type Ipam } from '../ipam/ipam.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import { closeFd, isTun } from '../nic/nic.ts'
 import type { Attachment, Attachments, AttachRequest, ExpectedAttachment } from './attachment.ts'
 import { adoptDevice, createDevice, type DeviceSpec, deleteDevice, inspectDevice } from './device.ts'
 import { leadsTo, openNetns } from './netns.ts'
-import { AttachmentRecords } from './records.ts'
+import { AttachmentRecords, type LoadedRecords } from './records.ts'
 
 export interface NodeAttachmentsOptions {
   stateDir: string
@@ -32,6 +36,8 @@ export interface NodeAttachmentsOptions {
   /** Fresh: restore() fills it from the records. */
   ipam: Ipam
   ports: PodPorts
+  /** Fresh: the constructor fills it from the records, so that the data path begins with them. */
+  hostPorts: HostPorts
   /** Where the devices' descriptors outlive polderd. */
   fdStore: FdStore
   mtuBytes: number
@@ -39,6 +45,7 @@ export interface NodeAttachmentsOptions {
 }
 
 const SWEEP_INTERVAL_MS = 30_000
+const NOTHING_LOADED: LoadedRecords = { attachments: [], resting: [], heldBack: [] }
 
 interface Live {
   attachment: Attachment
@@ -54,6 +61,7 @@ export class NodeAttachments implements Attachments {
   readonly #bootId: string
   readonly #ipam: Ipam
   readonly #ports: PodPorts
+  readonly #hostPorts: HostPorts
   readonly #fdStore: FdStore
   readonly #log: Logger
   readonly #records: AttachmentRecords
@@ -62,27 +70,35 @@ export class NodeAttachments implements Attachments {
   readonly #turns = new Map<string, Promise<unknown>>()
   /** Of those that are gone, while their record is not: how to try that again. */
   readonly #leftOver = new Map<string, () => void>()
+  /** What an earlier polderd left, until restore(). */
+  #loaded: LoadedRecords
   #ready = false
   #sweeper: NodeJS.Timeout | undefined
 
-  constructor({ stateDir, bootId, ipam, ports, fdStore, mtuBytes, log }: NodeAttachmentsOptions) {
+  constructor({ stateDir, bootId, ipam, ports, hostPorts, fdStore, mtuBytes, log }: NodeAttachmentsOptions) {
     this.gateways = ipam.ranges.map(gatewayOf)
     this.mtuBytes = mtuBytes
     this.#bootId = bootId
     this.#ipam = ipam
     this.#ports = ports
+    this.#hostPorts = hostPorts
     this.#fdStore = fdStore
     this.#log = log
     this.#records = new AttachmentRecords(stateDir, bootId, log)
+    this.#loaded = this.#records.load()
+    for (const attachment of this.#loaded.attachments) hostPorts.restore(attachment)
   }
 
   /** Finds again what an earlier polderd made. Once, before anything else; until then `add` answers `not-ready`. */
   async restore(): Promise<void> {
-    const { attachments, resting, heldBack } = this.#records.load()
+    const { attachments, resting, heldBack } = this.#loaded
+    this.#loaded = NOTHING_LOADED
     for (const { addresses, releasedAtMs } of resting) this.#ipam.rest(addresses, releasedAtMs)
     this.#ipam.reserve(heldBack)
     for (const { addresses } of attachments) this.#ipam.reserve(addresses)
     await Promise.all(attachments.map((attachment) => this.#inTurn(attachment, () => this.#restore(attachment))))
+    // Of those that could not be had back.
+    await this.#hostPorts.retract()
     this.#ready = true
     this.resume()
   }
@@ -113,7 +129,7 @@ export class NodeAttachments implements Attachments {
 
   check(containerId: string, ifName: string, expected?: ExpectedAttachment): Promise<Attachment> {
     const names = { containerId, ifName }
-    return this.#inTurn(names, async () => this.#check(names, expected))
+    return this.#inTurn(names, () => this.#check(names, expected))
   }
 
   get(containerId: string, ifName: string): Attachment | undefined {
@@ -158,7 +174,7 @@ export class NodeAttachments implements Attachments {
     await using undo = new AsyncDisposableStack()
     const netnsFd = openNetns(request.netns)
     undo.defer(() => closeSync(netnsFd))
-    const { wantedAddresses, ...names } = request
+    const { wantedAddresses, wantedHostPorts = [], ...names } = request
     const attachment: Attachment = {
       ...names,
       addresses: this.#ipam.allocate(wantedAddresses),
@@ -166,6 +182,9 @@ export class NodeAttachments implements Attachments {
       bootId: this.#bootId,
     }
     undo.defer(() => this.#forget(attachment, () => this.#records.remove(attachment)))
+    const hostPorts = this.#hostPorts.reserve(attachment, wantedHostPorts)
+    if (hostPorts.length > 0) attachment.hostPorts = hostPorts
+    undo.defer(() => this.#retract(attachment))
     this.#forgetLeftOver()
     // Before the device: a polderd killed from here on leaves nothing that the next one does not know.
     this.#records.write(attachment)
@@ -174,6 +193,7 @@ export class NodeAttachments implements Attachments {
     undo.defer(() => closeFd(fd))
     this.#fdStore.put(descriptorOf(attachment), fd)
     undo.defer(() => this.#fdStore.remove(descriptorOf(attachment)))
+    if (hostPorts.length > 0) await this.#hostPorts.publish()
     const port = await this.#ports.addPod(fd, attachment.addresses)
     undo.move()
     this.#live.set(key, { attachment, netnsFd, port })
@@ -184,6 +204,7 @@ export class NodeAttachments implements Attachments {
     const key = keyOf(names)
     const live = this.#live.get(key)
     if (live === undefined) return
+    await this.#retract(names)
     if (live.port !== undefined) {
       this.#fdStore.remove(descriptorOf(names))
       await this.#ports.removePod(live.port)
@@ -207,7 +228,12 @@ export class NodeAttachments implements Attachments {
     }
   }
 
-  #check(names: { containerId: string; ifName: string }, expected?: ExpectedAttachment): Attachment {
+  /** Its host ports are nobody's any more. */
+  async #retract(names: { containerId: string; ifName: string }): Promise<void> {
+    if (this.#hostPorts.release(names)) await this.#hostPorts.retract()
+  }
+
+  async #check(names: { containerId: string; ifName: string }, expected?: ExpectedAttachment): Promise<Attachment> {
     const live = this.#live.get(keyOf(names))
     if (live === undefined) throw checkFailed(names, ['polderd has no record of it'])
     const { attachment, netnsFd, port } = live
@@ -215,8 +241,20 @@ export class NodeAttachments implements Attachments {
     const path = expected?.netns ?? attachment.netns
     if (!leadsTo(path, netnsFd)) faults.unshift(`${path} does not lead to its namespace`)
     if (port === undefined) faults.unshift('the data path does not hold its device')
+    faults.push(...(await this.#hostPortFaults(attachment, expected)))
     if (faults.length > 0) throw checkFailed(names, faults)
     return attachment
+  }
+
+  async #hostPortFaults({ hostPorts = [] }: Attachment, expected?: ExpectedAttachment): Promise<string[]> {
+    const missing = (expected?.hostPorts ?? []).filter((one) => !hostPorts.some((other) => isSame(one, other)))
+    const faults = missing.map((one) => `host port ${nameOfPort(one)} does not lead to ${one.containerPort} of the pod`)
+    try {
+      if (hostPorts.length > 0) await this.#hostPorts.publish()
+    } catch (error) {
+      faults.push(error instanceof Error ? error.message : String(error))
+    }
+    return faults
   }
 
   /** Never fails: one attachment that cannot be had back must not keep polderd from the others. */
@@ -248,6 +286,7 @@ export class NodeAttachments implements Attachments {
   }
 
   #release(attachment: Attachment): void {
+    this.#hostPorts.release(attachment)
     const nowMs = Date.now()
     this.#forget(attachment, () => this.#records.release(attachment, nowMs))
   }

@@ -27,6 +27,17 @@ const recordSchema = z.object({
   netns: z.string(),
   addresses: z.array(z.union([z.ipv4(), z.ipv6()])),
   pod: z.object({ namespace: z.string(), name: z.string(), uid: z.string().exactOptional() }).exactOptional(),
+  hostPorts: z
+    .array(
+      z.object({
+        protocol: z.enum(['TCP', 'UDP', 'SCTP']),
+        hostPort: z.int(),
+        containerPort: z.int(),
+        hostIP: z.union([z.ipv4(), z.ipv6()]).exactOptional(),
+        virtualPort: z.int(),
+      }),
+    )
+    .exactOptional(),
   network: z.string(),
   viaCni: z.literal(true).exactOptional(),
   createdAt: z.iso.datetime(),

@@ -1,13 +1,14 @@
 /**
  * What a runtime asks for on behalf of one container, in `runtimeConfig`: the capabilities of CNI's conventions. polder
- * acts on `ips` (these addresses, if they are free) and `dns` (passed on in the result). What it does not act on is
- * refused by name (code 2): a wish must not be lost in silence.
+ * acts on `ips` (these addresses, if they are free), `dns` (passed on in the result) and `portMappings` (host ports). What it
+ * does not act on is refused by name (code 2): a wish must not be lost in silence.
  *
- * Keys count without their case: containerd 1.6 writes `{"Servers": [...]}`, others `{"servers": [...]}`.
+ * Keys count without their case: containerd 1.6 writes `{"HostPort": 80}`, others `{"hostPort": 80}`.
  */
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import { showValue } from '../config/placed-yaml.ts'
+import { canonicalHostIP, hostIPMistake, type PortMapping } from '../host-ports/port-mapping.ts'
 import { CniError, UNSUPPORTED_FIELD } from './cni-error.ts'
 import { shaped } from './shaped.ts'
 
@@ -16,14 +17,15 @@ export interface Wishes {
   addresses: string[]
   /** In the result's words: nameservers, search, options; only what was asked for. */
   dns: { nameservers?: string[]; search?: string[]; options?: string[] }
+  hostPorts: PortMapping[]
 }
 
 /** Declared in the conflist, so that runtimes pass them. */
-export const CAPABILITIES = { ips: true, dns: true }
+export const CAPABILITIES = { ips: true, dns: true, portMappings: true }
+const KNOWN = new Set(Object.keys(CAPABILITIES).map((key) => key.toLowerCase()))
 
 /** Why the well-known ones are refused; keys in small letters. */
 const REASONS = new Map([
-  ['portmappings', 'polder publishes no ports on the host: leave the host port out and use the pod address'],
   ['bandwidth', 'polder limits no bandwidth: leave the limit out'],
   ['mac', 'leave it out: a TUN device has no MAC address'],
   ['aliases', 'polder keeps no names: leave the alias out and use the pod address'],
@@ -47,6 +49,29 @@ const dnsSchema = z.object({
   options: z.array(z.string()).nullish(),
 })
 const ipsSchema = z.array(z.string().refine(isAddress, 'must be IP addresses, with or without prefix length'))
+const PORT_RULE = 'must be a port, 1 to 65535'
+const portMappingsSchema = z.array(
+  z.preprocess(
+    (value) => keysAs(['hostPort', 'containerPort', 'protocol', 'hostIP'], value),
+    z.object({
+      // 0, and less, ask for none.
+      hostPort: z.int().max(65_535, PORT_RULE).nullish(),
+      containerPort: z.int().min(1, PORT_RULE).max(65_535, PORT_RULE),
+      protocol: z
+        .string()
+        .transform((protocol) => protocol.toUpperCase() || 'TCP')
+        .pipe(z.enum(['TCP', 'UDP', 'SCTP'], { error: 'must be tcp, udp or sctp' }))
+        .nullish(),
+      hostIP: z
+        .string()
+        .superRefine((hostIP, context) => {
+          const mistake = hostIP === '' ? undefined : hostIPMistake(hostIP)
+          if (mistake !== undefined) context.addIssue({ code: 'custom', message: mistake })
+        })
+        .nullish(),
+    }),
+  ),
+)
 const objectSchema = z.looseObject({}).nullish()
 const argsSchema = z.looseObject({ cni: z.looseObject({ ips: ipsSchema.nullish() }).nullish() })
 
@@ -66,11 +91,12 @@ export function readWishes(runtimeConfig: unknown, args: unknown): Wishes {
   const given = new Map<string, unknown>()
   for (const [key, value] of Object.entries(shaped(objectSchema, runtimeConfig, 'runtimeConfig') ?? {})) {
     const name = key.toLowerCase()
-    if (Object.hasOwn(CAPABILITIES, name)) given.set(name, value)
+    if (KNOWN.has(name)) given.set(name, value)
     else if (!asksForNothing(value)) refuseField(`runtimeConfig.${key}`, value, REASONS.get(name))
   }
   const ips = shaped(ipsSchema.nullish(), given.get('ips'), 'runtimeConfig.ips')
-  const dns = shaped(dnsSchema.nullish(), lowerKeys(given.get('dns')), 'runtimeConfig.dns')
+  const dns = shaped(dnsSchema.nullish(), keysAs(Object.keys(dnsSchema.shape), given.get('dns')), 'runtimeConfig.dns')
+  const mappings = shaped(portMappingsSchema.nullish(), given.get('portmappings'), 'runtimeConfig.portMappings')
   const ofArgs = shaped(argsSchema.nullish(), args, 'args')?.cni?.ips
   const addresses = ips?.length ? onePerFamily('runtimeConfig.ips', ips) : onePerFamily('args.cni.ips', ofArgs ?? [])
   return {
@@ -80,7 +106,21 @@ export function readWishes(runtimeConfig: unknown, args: unknown): Wishes {
       ...(dns?.searches?.length && { search: dns.searches }),
       ...(dns?.options?.length && { options: dns.options }),
     },
+    hostPorts: hostPortsOf(mappings ?? []),
   }
+}
+
+/** Those who ask for a host port; who asks for the same twice asks once. */
+function hostPortsOf(mappings: z.infer<typeof portMappingsSchema>): PortMapping[] {
+  const wanted = new Map<string, PortMapping>()
+  for (const { hostPort, containerPort, protocol, hostIP: given } of mappings) {
+    if (hostPort === undefined || hostPort === null || hostPort <= 0) continue
+    const hostIP = canonicalHostIP(given)
+    const mapping: PortMapping = { protocol: protocol ?? 'TCP', hostPort, containerPort }
+    if (hostIP !== undefined) mapping.hostIP = hostIP
+    wanted.set(JSON.stringify(mapping), mapping)
+  }
+  return [...wanted.values()]
 }
 
 /** The prefix length says nothing here: a pod's address is a prefix of its own. */
@@ -94,7 +134,9 @@ function onePerFamily(key: string, ips: string[]): string[] {
   refuseField(key, ips, 'ask for at most one address of each family')
 }
 
-function lowerKeys(value: unknown): unknown {
+/** With these keys in place of those that differ from them in case. */
+function keysAs(keys: readonly string[], value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key.toLowerCase(), each]))
+  const written = new Map(keys.map((key) => [key.toLowerCase(), key]))
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [written.get(key.toLowerCase()) ?? key, each]))
 }

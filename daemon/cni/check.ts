@@ -16,7 +16,7 @@ export function resultOfAdd({ prevResult }: NetworkConfig): CniResult {
 export function expectedOf(
   prevResult: CniResult,
   { ifName, addresses }: Attachment,
-): Omit<ExpectedAttachment, 'netns'> {
+): Pick<ExpectedAttachment, 'addresses' | 'destinations'> {
   if (!prevResult.interfaces.some(({ name, sandbox }) => name === ifName && sandbox)) throw notListed(ifName)
   const listed = new Set(prevResult.ips.map(({ address }) => address.split('/')[0]))
   const expected = addresses.filter((address) => listed.has(address))

@@ -19,6 +19,8 @@ export const CHECK_FAILED = 102
 export const DEVICE_FAILED = 103
 export const ADDRESS_UNAVAILABLE = 104
 export const GC_INCOMPLETE = 105
+export const HOST_PORT_TAKEN = 106
+export const HOST_PORT_FAILED = 107
 export const UNEXPECTED = 199
 
 const CODES: Record<string, number> = {
@@ -27,6 +29,10 @@ const CODES: Record<string, number> = {
   'address-unavailable': ADDRESS_UNAVAILABLE,
   'check-failed': CHECK_FAILED,
   'device-failed': DEVICE_FAILED,
+  'host-port-taken': HOST_PORT_TAKEN,
+  'host-port-unavailable': HOST_PORT_FAILED,
+  'no-nft': HOST_PORT_FAILED,
+  'nft-refused': HOST_PORT_FAILED,
   'not-ready': TRY_AGAIN_LATER,
   'not-written': IO_FAILURE,
 }

@@ -38,10 +38,11 @@ const add: Verb = async ({ environment, config, version }, { attachments, spool 
   environment.require('CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME')
   const { containerId, ifName, netns, pod, wantedAddress } = environment
   const network = validateConfig(config)
-  const { addresses } = network.wishes
+  const { addresses, hostPorts } = network.wishes
   await spool.settle(containerId, ifName)
   const attachment = await attachments.add({
     ...{ containerId, ifName, netns, network: network.name, viaCni: true },
+    wantedHostPorts: hostPorts,
     wantedAddresses: addresses.length > 0 || wantedAddress === undefined ? addresses : [wantedAddress],
     ...(pod && { pod }),
   })
@@ -57,12 +58,17 @@ const del: Verb = async ({ environment }, { attachments }) => {
 const check: Verb = async ({ environment, config }, { attachments }) => {
   environment.require('CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME')
   const { containerId, ifName, netns } = environment
-  const result = resultOfAdd(validateConfig(config))
+  const network = validateConfig(config)
+  const result = resultOfAdd(network)
   const attachment = attachments.get(containerId, ifName)
   if (attachment === undefined) {
     throw new CniError(UNKNOWN_CONTAINER, `container ${containerId} is not attached as ${ifName}`, 'recreate the pod')
   }
-  await attachments.check(containerId, ifName, { netns, ...expectedOf(result, attachment) })
+  await attachments.check(containerId, ifName, {
+    netns,
+    ...expectedOf(result, attachment),
+    hostPorts: network.wishes.hostPorts,
+  })
   return ''
 }
 

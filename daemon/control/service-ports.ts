@@ -17,6 +17,7 @@ import {
   type ServicePortSpec,
   type ServiceProtocol,
 } from '../cluster/service-objects.ts'
+import { familiesOf, type PortMapping } from '../host-ports/port-mapping.ts'
 import { endpointsOf, identityOf, nameOf, type ServiceEndpoint, usable } from './endpoints.ts'
 import { nearest, type Topology } from './traffic-distribution.ts'
 
@@ -59,6 +60,18 @@ export function nodePortsOf(service: Service): NodePort[] {
       given(service, nodePort) ? [{ protocol, port: nodePort!, family: familyOf(clusterIP) }] : [],
     ),
   )
+}
+
+/** `Service NAMESPACE/NAME`, where one has this port of the node. */
+export function nodePortOwner(services: readonly Service[], mapping: PortMapping): string | undefined {
+  const families = familiesOf(mapping)
+  const owner = services.find((service) =>
+    nodePortsOf(service).some(
+      ({ protocol, port, family }) =>
+        protocol === mapping.protocol && port === mapping.hostPort && families.includes(family),
+    ),
+  )
+  return owner && `Service ${owner.metadata.namespace}/${owner.metadata.name}`
 }
 
 /** Addresses that were given to it; those it asks for may be another's. */

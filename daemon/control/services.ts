@@ -3,6 +3,8 @@
  * change makes anew what it touches and nothing else; whatever came while the data path took over the last state goes
  * with the next one. Many changes are worked off in slices, so that whoever else needs this thread gets it in between.
  * And sees to it that each Service gets the addresses it asks for, whichever polderd is first.
+ *
+ * The host ports of this node's pods go with them: to the data path they are the same.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
@@ -12,6 +14,8 @@ import type { ServiceBuffers, ServicePort } from '../../packet/tables/services.t
 import type { Node } from '../cluster/objects.ts'
 import type { Service } from '../cluster/service-objects.ts'
 import type { Change, ClusterStore } from '../cluster/store.ts'
+import { hostPortFrontends, type Redirect, redirectsOf } from '../host-ports/frontends.ts'
+import type { HostPorts } from '../host-ports/host-ports.ts'
 import { gatewayOf, networkAddressOf } from '../ipam/range.ts'
 import { ServiceIndex } from './service-index.ts'
 import { type Here, type NodePort, nodePortsOf, servicePortsOf } from './service-ports.ts'
@@ -21,6 +25,7 @@ import { ZONE_LABEL } from './traffic-distribution.ts'
 export interface ServicesOptions {
   own: OwnNode
   store: ClusterStore
+  hostPorts: HostPorts
   log: Logger
 }
 
@@ -28,6 +33,8 @@ export interface ServicesOptions {
 const RETRY_MS = 5000
 /** How long this thread is had at a time. */
 const SLICE_MS = 5
+/** Their name among the Services, before every other: a host port goes before a node port. */
+const HOST_PORTS = ''
 
 function zonesOf(nodes: readonly Node[]): Map<string, string> {
   const zones = nodes.flatMap(({ metadata: { name, labels } }): [string, string][] => {
@@ -48,6 +55,8 @@ export class Services {
   readonly #settling = new Set<string>()
   readonly #nodePortsByName = new Map<string, NodePort[]>()
   #nodePorts: readonly NodePort[] | undefined
+  /** Who waits for the data path to know of the host ports; undefined: they have not changed. */
+  #hostPortsChanged: PromiseWithResolvers<void> | undefined
   #here: Here
   #handOver: ((services: ServiceBuffers) => Promise<void>) | undefined
   readonly #unsubscribe: () => void
@@ -75,8 +84,22 @@ export class Services {
     return this.#nodePorts
   }
 
+  /** The host ports that the host must send on. */
+  get redirects(): readonly Redirect[] {
+    return redirectsOf(this.#options.hostPorts.list(), this.#here)
+  }
+
   get virtualAddresses(): readonly string[] {
     return this.#here.virtualAddresses
+  }
+
+  /** Resolves once every packet is decided by the host ports of now. */
+  async followHostPorts(): Promise<void> {
+    const { promise } = this.#noteHostPorts()
+    // The data path begins with them.
+    if (this.#handOver === undefined) return this.#computeHostPorts()
+    this.#refresh()
+    await promise
   }
 
   /** From now on every change goes to `handOver`. */
@@ -109,6 +132,7 @@ export class Services {
     this.#here = here
     const areZonesSame = isDeepStrictEqual(here.zones, before.zones)
     for (const name of areZonesSame ? this.#nodePortsByName.keys() : this.#index.names()) this.#dirty.add(name)
+    if (this.#options.hostPorts.list().length > 0) this.#noteHostPorts()
   }
 
   #whereWeAre(): Here {
@@ -123,27 +147,44 @@ export class Services {
   }
 
   #refresh(): void {
-    if (this.#dirty.size === 0 || this.#handOver === undefined || this.#turn !== undefined) return
+    if (!this.#isDirty() || this.#handOver === undefined || this.#turn !== undefined) return
     this.#turn = this.#handOverAll().finally(() => {
       this.#turn = undefined
       this.#refresh()
     })
   }
 
+  #noteHostPorts(): PromiseWithResolvers<void> {
+    if (this.#hostPortsChanged === undefined) {
+      this.#hostPortsChanged = Promise.withResolvers()
+      // Told to those who wait; where nobody does, the log has it.
+      this.#hostPortsChanged.promise.catch(() => {})
+    }
+    return this.#hostPortsChanged
+  }
+
+  #isDirty(): boolean {
+    return this.#dirty.size > 0 || this.#hostPortsChanged !== undefined
+  }
+
   async #handOverAll(): Promise<void> {
     let last = this.#builder.build()
-    while (this.#dirty.size > 0) {
+    while (this.#isDirty()) {
+      const told = this.#hostPortsChanged
       this.#computeSome()
       this.#settle()
       const next = this.#builder.build()
       if (next === last) {
+        told?.resolve()
         await nextTurn()
         continue
       }
       last = next
       try {
         await this.#handOver?.(next)
+        told?.resolve()
       } catch (error) {
+        told?.reject(error)
         this.#options.log.error({ err: error }, 'the data path refused new services')
       }
     }
@@ -151,11 +192,17 @@ export class Services {
 
   #computeSome(): void {
     const end = performance.now() + SLICE_MS
+    if (this.#hostPortsChanged !== undefined) this.#computeHostPorts()
     for (const name of this.#dirty) {
       this.#dirty.delete(name)
       this.#compute(name)
       if (performance.now() >= end) return
     }
+  }
+
+  #computeHostPorts(): void {
+    this.#hostPortsChanged = undefined
+    this.#builder.set(HOST_PORTS, hostPortFrontends(this.#options.hostPorts.list(), this.#here))
   }
 
   /** Makes anew what the data path works by for one Service. What cannot be used of it harms no other. */

@@ -61,20 +61,21 @@ export class Host {
   readonly #netlink = new Netlink()
   readonly #nfTables = new NfTables()
   readonly #upkeep: Upkeep
+  readonly #table: NftTable
   #directRoutes: DirectRoute[] = []
   #natIsHeld: boolean | undefined
 
   private constructor(options: HostOptions) {
     this.#options = options
     const { config } = options
-    const table = new NftTable(this.#nfTables, () => this.#script())
+    this.#table = new NftTable(this.#nfTables, () => this.#script())
     const device = [
       () => this.#holdNat(),
       () => this.#followUnderlay(),
       () => this.#bringDevice(),
       () => this.#bringDirectRoutes(),
     ]
-    const duties: Duty[] = [...device, () => table.bring()]
+    const duties: Duty[] = [...device, () => this.#table.bring()]
     const families = config.podCIDRs.map((cidr) => parseCidr(cidr).family)
     if (config.hostSysctls === 'manage') duties.push(() => bringForwarding(families))
     if (config.underlayGro === 'manage') duties.push(() => bringReceiveOffload(options.underlay.interface))
@@ -86,6 +87,11 @@ export class Host {
     const host = new Host(options)
     await host.#upkeep.start()
     return host
+  }
+
+  /** Resolves once the nftables table is as it should be now; rejects where the host refuses it. */
+  async bringTable(): Promise<void> {
+    await this.#table.bring()
   }
 
   /** Everything that is wrong now. */

@@ -10,8 +10,9 @@
  * A peer takes for ours what comes from our address to the VXLAN port. Only root may send that: what another user of this
  * host sends to a node at that port is dropped, or anybody who may log in could speak for every pod of the node.
  *
- * What comes to a node port, from outside or from the node itself, is sent on to the node's virtual address, to which only
- * polder0 leads: there the path chooses the endpoint (packet/path/service.ts).
+ * What comes to a node port or a pod's host port, from outside or from the node itself, is sent on to the node's virtual
+ * address, to which only polder0 leads: there the path chooses the endpoint (packet/path/service.ts). A host port of one
+ * address goes before one of all, and both before a node port.
  *
  * A table that translates makes the kernel track every connection of the host. The tunnels between nodes are no
  * connections: tracking them would cost a look-up a packet, and be of no use to anybody.
@@ -22,6 +23,7 @@
  * there (findings/firewall.ts).
  */
 import type { NodePort } from '../control/service-ports.ts'
+import type { Redirect } from '../host-ports/frontends.ts'
 import type { NfTables } from '../netlink/nf-tables.ts'
 import type { Mended } from './mended.ts'
 import { nft } from './nft.ts'
@@ -30,6 +32,7 @@ export const TABLE = 'inet polder'
 
 export interface NodePortSpec {
   nodePorts: readonly NodePort[]
+  hostPorts: readonly Redirect[]
   /** Where what comes to a node port is sent, one for each family: addresses that only polder0 leads to. */
   virtualAddresses: readonly string[]
 }
@@ -67,13 +70,13 @@ ${([4, 6] as const).flatMap((family) => forgersOf(spec, family)).join('\n')}
     type nat hook postrouting priority srcnat; policy accept;
 ${[...families.map(({ rule }) => rule), ...ports.flatMap(({ disguise }) => disguise)].join('\n')}
   }
-${ports.length === 0 ? '' : dnatChains(ports.map(({ rule }) => rule))}}
+${ports.length === 0 ? '' : dnatChains(ports.flatMap(({ rules }) => rules))}}
 `
 }
 
 interface NodePortRules {
   sets: string[]
-  rule: string
+  rules: string[]
   disguise: string[]
 }
 
@@ -83,23 +86,62 @@ interface NodePortRules {
  */
 function nodePortsOf(spec: TableSpec, family: 4 | 6): NodePortRules | undefined {
   const ports = spec.nodePorts.filter((port) => port.family === `IPv${family}`)
+  const hostPorts = spec.hostPorts.filter((port) => port.family === `IPv${family}`)
   const target = spec.virtualAddresses.find(isOf(family))
-  if (ports.length === 0 || target === undefined) return undefined
+  if (ports.length + hostPorts.length === 0 || target === undefined) return undefined
   const header = family === 4 ? 'ip' : 'ip6'
   const elements = ports.map(({ protocol, port }) => `${protocol.toLowerCase()} . ${port}`).toSorted()
   const sources = [`@cluster${family}`, ...(family === 4 ? ['127.0.0.0/8'] : [])]
-  return {
-    sets: [
-      `  set nodeports${family} {
+  const local = `    meta nfproto ipv${family} fib daddr type local`
+  const ofHost = hostPortsOf(hostPorts, family, local)
+  const set = `  set nodeports${family} {
     type inet_proto . inet_service
     elements = { ${elements.join(', ')} }
-  }`,
-    ],
-    rule: `    meta nfproto ipv${family} fib daddr type local meta l4proto . th dport @nodeports${family} dnat ${header} to ${target}`,
+  }`
+  const rule = `${local} meta l4proto . th dport @nodeports${family} dnat ${header} to ${target}`
+  return {
+    sets: [...ofHost.maps, ...(ports.length === 0 ? [] : [set])],
+    rules: [...ofHost.rules, ...(ports.length === 0 ? [] : [rule])],
     disguise: sources.map(
       (source) => `    oifname "${spec.device}" ${header} daddr ${target} ${header} saddr ${source} masquerade`,
     ),
   }
+}
+
+/** Maps, not sets: two host ports with one number and two addresses go on to two ports. */
+function hostPortsOf(
+  hostPorts: readonly Redirect[],
+  family: 4 | 6,
+  local: string,
+): { maps: string[]; rules: string[] } {
+  const [type, header] = family === 4 ? ['ipv4_addr', 'ip'] : ['ipv6_addr', 'ip6']
+  const mapOf = (name: string, key: string, ports: readonly Redirect[], match: string) => {
+    if (ports.length === 0) return []
+    const elements = ports.map(({ address, protocol, port, virtualAddress, virtualPort }) => {
+      const words = [...(address === undefined ? [] : [address]), protocol.toLowerCase(), port]
+      return `${words.join(' . ')} : ${virtualAddress} . ${virtualPort}`
+    })
+    const map = `  map ${name}${family} {
+    type ${key} : ${type} . inet_service
+    elements = { ${elements.toSorted().join(', ')} }
+  }`
+    return [{ map, rule: `${local} dnat ${header} to ${match} map @${name}${family}` }]
+  }
+  const both = [
+    ...mapOf(
+      'hostips',
+      `${type} . inet_proto . inet_service`,
+      hostPorts.filter(({ address }) => address !== undefined),
+      `${header} daddr . meta l4proto . th dport`,
+    ),
+    ...mapOf(
+      'hostports',
+      'inet_proto . inet_service',
+      hostPorts.filter(({ address }) => address === undefined),
+      'meta l4proto . th dport',
+    ),
+  ]
+  return { maps: both.map(({ map }) => map), rules: both.map(({ rule }) => rule) }
 }
 
 function dnatChains(rules: readonly string[]): string {
@@ -154,6 +196,7 @@ export class NftTable {
   readonly #script: () => string
   #applied: Applied | undefined
   #refused: { script: string; error: unknown; retryAtMs: number } | undefined
+  #turn: Promise<unknown> = Promise.resolve()
 
   /** `script`: the table as it should be now, asked at every look. */
   constructor(nfTables: NfTables, script: () => string) {
@@ -161,8 +204,14 @@ export class NftTable {
     this.#script = script
   }
 
-  /** Puts the table in place unless it is; answers what it changed. Takes 40 µs where nothing did. */
-  async bring(): Promise<Mended[]> {
+  /** Puts the table in place unless it is; answers what it changed. Takes 40 µs where nothing did. Calls take turns. */
+  bring(): Promise<Mended[]> {
+    const brought = this.#turn.then(() => this.#bring())
+    this.#turn = brought.catch(() => {})
+    return brought
+  }
+
+  async #bring(): Promise<Mended[]> {
     const script = this.#script()
     const generation = this.#nfTables.generation()
     const applied = this.#applied

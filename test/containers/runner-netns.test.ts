@@ -13,6 +13,7 @@ import { NodeAttachments } from '../../daemon/attachments/attachments.ts'
 import type { Pod } from '../../daemon/cluster/objects.ts'
 import type { PodPorts } from '../../daemon/dataplane/pod-ports.ts'
 import { FdStore } from '../../daemon/handover/fd-store.ts'
+import { HostPorts } from '../../daemon/host-ports/host-ports.ts'
 import { Ipam } from '../../daemon/ipam/ipam.ts'
 import { closeFd } from '../../daemon/nic/nic.ts'
 import { NetnsRuntime } from '../../daemon/runner/netns-runtime.ts'
@@ -65,7 +66,8 @@ async function start(): Promise<Daemon> {
   const ipam = new Ipam({ ranges: ['10.244.1.0/24', 'fd00:10:244:1::/64'], now: Date.now })
   const log = silentLog()
   const fdStore = new FdStore(undefined, new Map(), log)
-  const options = { stateDir, bootId: 'boot-1', ipam, ports, fdStore, mtuBytes: 1450, log }
+  const hostPorts = new HostPorts({ nodePortOwner: () => undefined })
+  const options = { stateDir, bootId: 'boot-1', ipam, ports, hostPorts, fdStore, mtuBytes: 1450, log }
   const attachments = new NodeAttachments(options)
   await attachments.restore()
   const runtime = new NetnsRuntime({ attachments, nodeName: 'n1', hostIPs: ['192.0.2.1'], network: 'polder' })

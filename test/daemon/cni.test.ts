@@ -36,6 +36,8 @@ async function refusal(headers: object, config: object | string) {
   return JSON.parse(answer.body) as { cniVersion: string; code: number; msg: string; details: string }
 }
 
+const wish = (mapping: object) => ({ runtimeConfig: { portMappings: [mapping] } })
+
 describe('is refused', () => {
   test.each([
     ['no version', {}, { cniVersion: undefined }, 1, /0\.1\.0/],
@@ -47,7 +49,23 @@ describe('is refused', () => {
     ['STATUS before 1.1.0', { 'cni-command': 'STATUS' }, {}, 1, /1\.0\.0 has no STATUS/],
     ['a field polder has not', {}, { bridge: 'cni0' }, 2, /bridge = "cni0"/],
     ['an IPAM plugin', {}, { ipam: { type: 'host-local' } }, 2, /ipam = \{"type":"host-local"\}/],
-    ['ports', {}, { runtimeConfig: { portMappings: [{ hostPort: 80 }] } }, 2, /runtimeConfig\.portMappings/],
+    ['a port of no container', {}, wish({ hostPort: 80 }), 7, /portMappings\.0\.containerPort/],
+    [
+      'a port as containerd 1.6 writes it',
+      {},
+      wish({ HostPort: 80, ContainerPort: 0 }),
+      7,
+      /containerPort: must be a port/,
+    ],
+    ['a host port too high', {}, wish({ hostPort: 65_536, containerPort: 80 }), 7, /hostPort: must be a port/],
+    [
+      'a protocol',
+      {},
+      wish({ hostPort: 80, containerPort: 80, protocol: 'icmp' }),
+      7,
+      /protocol: must be tcp, udp or sctp/,
+    ],
+    ['a hostIP', {}, wish({ hostPort: 80, containerPort: 80, hostIP: '::1' }), 7, /hostIP: cannot be ::1/],
     ['a name as long as a line', {}, { bridge: 'x'.repeat(10_000) }, 2, /^.{1,150}$/],
     ['a MAC address', {}, { runtimeConfig: { mac: '02:00:00:00:00:01' } }, 2, /runtimeConfig\.mac = "02/],
     ['no command', { 'cni-command': '' }, {}, 4, /CNI_COMMAND is missing/],
@@ -92,6 +110,32 @@ describe('is refused', () => {
 test('what asks for nothing is no reason to refuse', () => {
   const config = { ...CONFIG, ipam: {}, ipMasq: true, runtimeConfig: { portMappings: [], bandwidth: null } }
   expect(validateConfig({ ...config, args: { any: 1 }, socket: '/x', 'cni.dev/attachments': [1] })).toBeDefined()
+})
+
+test.each<[string, object[], object[]]>([
+  ['as podman writes them', [{ hostPort: 80, containerPort: 8080, protocol: 'udp' }], [[80, 8080, 'UDP', undefined]]],
+  [
+    'as containerd 1.6 writes them',
+    [{ HostPort: 80, ContainerPort: 8080, Protocol: 'tcp', HostIP: '' }],
+    [[80, 8080, 'TCP', undefined]],
+  ],
+  ['at an address', [{ hostPort: 80, containerPort: 80, hostIP: '2001:DB8::0:1' }], [[80, 80, 'TCP', '2001:db8::1']]],
+  [
+    'that are none',
+    [{ hostPort: 0, containerPort: 80 }, { containerPort: 81 }, { hostPort: -1, containerPort: 82 }],
+    [],
+  ],
+  [
+    'that are the same',
+    [
+      { hostPort: 80, containerPort: 80 },
+      { hostPort: 80, containerPort: 80, protocol: 'TCP' },
+    ],
+    [[80, 80, 'TCP', undefined]],
+  ],
+])('host ports %s', (_, portMappings, expected) => {
+  const { hostPorts } = validateConfig({ ...CONFIG, runtimeConfig: { portMappings } }).wishes
+  expect(hostPorts.map((one) => [one.hostPort, one.containerPort, one.protocol, one.hostIP])).toEqual(expected)
 })
 
 test.each([

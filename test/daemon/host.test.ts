@@ -19,6 +19,7 @@ describe('the nftables table', () => {
     device: 'polder0',
     vxlanPort: 4789,
     nodePorts: [],
+    hostPorts: [],
     virtualAddresses: ['10.244.1.0', 'fd00:10:244:1::'],
   }
 
@@ -63,6 +64,28 @@ table inet polder {
     expect(lines).toContain('oifname "polder0" ip daddr 10.244.1.0 ip saddr 127.0.0.0/8 masquerade')
     expect(lines).toContain('oifname "polder0" ip daddr 10.244.1.0 ip saddr @cluster4 masquerade')
     expect(lines.join()).not.toContain('nodeports6')
+  })
+
+  test('sends host ports on, those of one address before those of all, and both before node ports', () => {
+    const common = { family: 'IPv4', protocol: 'TCP', port: 80, virtualAddress: '10.244.1.0' } as const
+    const hostPorts = [
+      { ...common, address: undefined, virtualPort: 80 },
+      { ...common, address: '192.0.2.7', virtualPort: 1024 },
+    ]
+    const nodePorts = [{ protocol: 'TCP' as const, port: 30_080, family: 'IPv4' as const }]
+    const lines = tableScript({ ...spec, hostPorts, nodePorts })
+      .split('\n')
+      .map((line) => line.trim())
+    expect(lines).toContain('elements = { tcp . 80 : 10.244.1.0 . 80 }')
+    expect(lines).toContain('elements = { 192.0.2.7 . tcp . 80 : 10.244.1.0 . 1024 }')
+    const first = lines.indexOf('chain nodeports-forward {') + 2
+    expect(lines.slice(first, first + 3)).toEqual([
+      'meta nfproto ipv4 fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @hostips4',
+      'meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @hostports4',
+      'meta nfproto ipv4 fib daddr type local meta l4proto . th dport @nodeports4 dnat ip to 10.244.1.0',
+    ])
+    expect(lines).toContain('oifname "polder0" ip daddr 10.244.1.0 ip saddr 127.0.0.0/8 masquerade')
+    expect(lines.join()).not.toContain('hostports6')
   })
 
   test('is the same in whatever order the nodes come', () => {

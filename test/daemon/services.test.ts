@@ -13,6 +13,7 @@ import type { ClusterObject, Node, Pod } from '../../daemon/cluster/objects.ts'
 import type { EndpointSlice, Service } from '../../daemon/cluster/service-objects.ts'
 import { Services } from '../../daemon/control/services.ts'
 import type { OwnNode } from '../../daemon/control/surroundings.ts'
+import { HostPorts } from '../../daemon/host-ports/host-ports.ts'
 import { formatAddress, parseAddress } from '../../packet/address.ts'
 import { type ServiceBuffers, ServiceTable } from '../../packet/tables/services.ts'
 import { until } from '../support/netns.ts'
@@ -130,7 +131,8 @@ it('is what is there, however it came to be', async () => {
     metadata: { name: 'node1', labels: { 'topology.kubernetes.io/zone': 'a' } },
     spec: { podCIDRs: own.podCIDRs },
   })
-  const services = new Services({ own, store, log })
+  const hostPorts = new HostPorts({ nodePortOwner: () => undefined })
+  const services = new Services({ own, store, hostPorts, log })
   let handedOver = services.current
   services.follow(async (buffers) => {
     handedOver = buffers
@@ -138,7 +140,7 @@ it('is what is there, however it came to be', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 4 }), async (steps) => {
       for (const one of steps) await take(store, one)
-      const anew = new Services({ own, store, log })
+      const anew = new Services({ own, store, hostPorts, log })
       const expected = shown(anew.current)
       await anew.stop()
       await until(() => shown(handedOver).join() === expected.join()).catch(() => {})

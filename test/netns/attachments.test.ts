@@ -11,6 +11,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { NodeAttachments } from '../../daemon/attachments/attachments.ts'
 import type { PodPorts } from '../../daemon/dataplane/pod-ports.ts'
 import { FdStore } from '../../daemon/handover/fd-store.ts'
+import { HostPorts } from '../../daemon/host-ports/host-ports.ts'
 import { Ipam } from '../../daemon/ipam/ipam.ts'
 import { closeFd } from '../../daemon/nic/nic.ts'
 import { Netns } from '../support/netns.ts'
@@ -66,7 +67,17 @@ async function start({ bootId = 'boot-1', ranges = ['10.244.1.0/24', 'fd00:10:24
   const ports = new HeldPorts()
   const ipam = new Ipam({ ranges, now: Date.now })
   const fdStore = new FdStore(undefined, new Map(), log)
-  const attachments = new NodeAttachments({ stateDir, bootId, ipam, ports, fdStore, mtuBytes: MTU_BYTES, log })
+  const hostPorts = new HostPorts({ nodePortOwner: () => undefined })
+  const attachments = new NodeAttachments({
+    stateDir,
+    bootId,
+    ipam,
+    ports,
+    hostPorts,
+    fdStore,
+    mtuBytes: MTU_BYTES,
+    log,
+  })
   const daemon = { attachments, ports, ipam }
   started.push(daemon)
   await attachments.restore()

@@ -31,6 +31,7 @@ import { Spool } from '../../daemon/cni/spool.ts'
 import { CNI_VERSIONS } from '../../daemon/cni/versions.ts'
 import type { PodPorts } from '../../daemon/dataplane/pod-ports.ts'
 import { FdStore } from '../../daemon/handover/fd-store.ts'
+import { HostPorts } from '../../daemon/host-ports/host-ports.ts'
 import { Ipam } from '../../daemon/ipam/ipam.ts'
 import { closeFd } from '../../daemon/nic/nic.ts'
 import { Netns, until } from '../support/netns.ts'
@@ -90,6 +91,7 @@ class Daemon {
       bootId: 'boot',
       ipam,
       ports,
+      hostPorts: new HostPorts({ nodePortOwner: () => undefined }),
       fdStore,
       mtuBytes: 1450,
       log,
@@ -415,7 +417,7 @@ describe('the conflist', () => {
     expect(statSync(installed).mode & 0o777).toBe(0o755)
     const { cniVersion, cniVersions, name, plugins } = JSON.parse(readFileSync(list(), 'utf8'))
     expect([cniVersion, ...cniVersions]).toEqual(['1.0.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'])
-    const capabilities = { ips: true, dns: true }
+    const capabilities = { ips: true, dns: true, portMappings: true }
     expect(plugins).toEqual([{ type: 'polder-cni', capabilities, socket, spool: spoolFolder }])
     await Daemon.start()
     const environment = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c1', CNI_NETNS: pod.path, CNI_IFNAME: 'eth0' }
@@ -430,7 +432,7 @@ describe('the conflist', () => {
     await installConflist({ ...options(), ...usual })
     expect(statSync(list()).ino).toBe(before.ino)
     expect(JSON.parse(readFileSync(list(), 'utf8')).plugins).toEqual([
-      { type: 'polder-cni', capabilities: { ips: true, dns: true } },
+      { type: 'polder-cni', capabilities: { ips: true, dns: true, portMappings: true } },
     ])
     writeFileSync(join(folder, 'bin', 'polder-cni'), 'old')
     await installConflist({ ...options(), ...usual })

@@ -11,6 +11,7 @@ import { stringify } from 'yaml'
 import type { FlowsAnswer } from '../../daemon/api/types.ts'
 import type { Service } from '../../daemon/cluster/service-objects.ts'
 import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
+import { ask, askByDatagrams, converse, lastLineOf, reaches, serveNamed, tally } from '../support/conversations.ts'
 import { connect, Netns, type NetnsProcess, until } from '../support/netns.ts'
 import type { Transferred } from '../support/transfer-run.ts'
 
@@ -18,37 +19,6 @@ const NODE = new URL('../../node_modules/.bin/node', import.meta.url).pathname
 const TRANSFER = new URL('../support/transfer.ts', import.meta.url).pathname
 const UDP_ECHO = new URL('../support/udp-echo.ts', import.meta.url).pathname
 const POLDER = new URL('../../scripts/polder', import.meta.url).pathname
-/** Answers TCP and UDP at port 8080: NAME ADDRESS-OF-THE-CLIENT; a line that comes over TCP, with itself. */
-const SERVER = `const name = process.argv[1]
-const plain = (address) => address.replace('::ffff:', '')
-require('node:net').createServer((socket) => {
-  socket.on('error', () => {}).write(name + ' ' + plain(socket.remoteAddress) + '\\n')
-  socket.on('data', (data) => socket.write(data))
-}).listen(8080, '::', () => {
-  const udp = require('node:dgram').createSocket('udp6')
-  udp.on('message', (_, from) => udp.send(name + ' ' + plain(from.address), from.port, from.address))
-  udp.bind(8080, () => console.log('listening'))
-})`
-/** Connects as often as it is told, and prints each answer or error. */
-const ASK = `const [address, port, times] = process.argv.slice(1)
-const ask = (left) => {
-  if (left === 0) return
-  const socket = require('node:net').connect(Number(port), address)
-  socket.setTimeout(5000, () => socket.destroy(new Error('timeout')))
-  socket.once('data', (data) => { process.stdout.write(String(data)); socket.end() })
-  socket.once('error', (error) => console.log(error.code ?? error.message)).once('close', () => ask(left - 1))
-}
-ask(Number(times))`
-/** One socket: sends a datagram every 50 ms, and prints each answer or error. */
-const UDP_ASK = `const [address, port] = process.argv.slice(1)
-const socket = require('node:dgram').createSocket(address.includes(':') ? 'udp6' : 'udp4')
-socket.on('message', (data) => console.log(String(data))).on('error', (error) => console.log(error.code))
-socket.connect(Number(port), address, () => setInterval(() => socket.send('x', (error) => error && console.log(error.code)), 50))`
-/** One connection: sends a line every 20 ms, and prints each that came back. */
-const STEADY = `const socket = require('node:net').connect(Number(process.argv[2]), process.argv[1])
-let line = 0
-socket.on('data', (text) => { console.log(String(text).trim()); setTimeout(() => socket.write(++line + '\\n'), 20) })
-socket.on('error', (error) => console.log(error.code)).on('close', () => console.log('closed'))`
 
 let cluster: TestCluster
 let one: TestNode
@@ -70,8 +40,7 @@ beforeAll(async () => {
   ] as const) {
     pods[word] = await node.addPod(word)
   }
-  for (const word of ['a', 'b', 'c']) servers.push(pods[word]!.netns.spawn(NODE, '-e', SERVER, word))
-  await until(() => servers.every((server) => server.stdout.includes('listening')))
+  servers.push(...(await Promise.all(['a', 'b', 'c'].map((word) => serveNamed(pods[word]!.netns, word)))))
   write('services/default/backend.yaml', {
     apiVersion: 'v1',
     kind: 'Service',
@@ -91,7 +60,7 @@ beforeAll(async () => {
   const [v4 = '', v6 = ''] = (await backend()).status!.clusterIPs
   Object.assign(clusterIPs, { v4, v6 })
   for (const netns of [one.netns, two.netns, pods['near']!.netns, pods['far']!.netns]) {
-    for (const family of ['v4', 'v6'] as const) await reaches(netns, clusterIPs[family], 80)
+    for (const family of ['v4', 'v6'] as const) await reachesOne(netns, clusterIPs[family], 80)
   }
 }, 60_000)
 afterAll(async () => {
@@ -187,15 +156,8 @@ async function transferTo(
 
 const backend = (): Promise<Service> => one.get<Service>('/v1/objects/Service/default/backend')
 
-async function ask(netns: Netns, address: string, port: number, times = 1): Promise<string[]> {
-  return (await netns.run(NODE, '-e', ASK, address, String(port), String(times))).trim().split('\n')
-}
-
-async function reaches(netns: Netns, address: string, port: number, answer = /^[abc] /): Promise<void> {
-  await until(async () => (await ask(netns, address, port)).every((line) => answer.test(line)), 20_000)
-}
-
-const tally = (lines: string[]): string[] => [...new Set(lines.map((line) => line.split(' ')[0]!))].sort()
+const reachesOne = (netns: Netns, address: string, port: number): Promise<void> =>
+  reaches(netns, address, port, /^[abc] /)
 
 describe.each(['v4', 'v6'] as const)('a ClusterIP over IP%s', (family) => {
   it.each(['near', 'far'])(
@@ -221,9 +183,7 @@ describe.each(['v4', 'v6'] as const)('a ClusterIP over IP%s', (family) => {
   }, 30_000)
 
   it('carries connections past the death of both polderds', async () => {
-    const clients = [pods['near']!, pods['far']!].map(({ netns }) =>
-      netns.spawn(NODE, '-e', STEADY, clusterIPs[family], '80'),
-    )
+    const clients = [pods['near']!, pods['far']!].map(({ netns }) => converse(netns, clusterIPs[family], 80))
     const lines = (): number[] => clients.map(({ stdout }) => stdout.split('\n').length)
     await until(() => lines().every((count) => count > 5))
     for (const node of [one, two]) {
@@ -240,7 +200,7 @@ describe.each(['v4', 'v6'] as const)('a ClusterIP over IP%s', (family) => {
 
   it('without an endpoint refuses at once, also datagrams; with one again it serves again', async () => {
     const near = pods['near']!.netns
-    const asker = near.spawn(NODE, '-e', UDP_ASK, clusterIPs[family], '80')
+    const asker = askByDatagrams(near, clusterIPs[family], 80)
     await until(() => /^[abc] /.test(asker.stdout))
     endpoints()
     await reaches(near, clusterIPs[family], 80, /^ECONNREFUSED$/)
@@ -250,9 +210,9 @@ describe.each(['v4', 'v6'] as const)('a ClusterIP over IP%s', (family) => {
     expect(await ask(one.netns, clusterIPs[family], 80)).toEqual(['ECONNREFUSED'])
     await until(() => asker.stdout.includes('ECONNREFUSED'))
     endpoints('c')
-    await until(() => asker.stdout.trim().split('\n').at(-1)!.startsWith('c '))
+    await until(() => lastLineOf(asker).startsWith('c '))
     await asker.end()
-    await reaches(near, clusterIPs[family], 80)
+    await reachesOne(near, clusterIPs[family], 80)
     expect(tally(await ask(near, clusterIPs[family], 80, 10))).toEqual(['c'])
     endpoints('a', 'b', 'c')
     await reaches(near, clusterIPs[family], 80, /^[ab] /)
@@ -262,7 +222,7 @@ describe.each(['v4', 'v6'] as const)('a ClusterIP over IP%s', (family) => {
     endpoints('b')
     const near = pods['near']!.netns
     await until(async () => tally(await ask(near, clusterIPs[family], 80, 10)).join() === 'b')
-    const client = near.spawn(NODE, '-e', STEADY, clusterIPs[family], '80')
+    const client = converse(near, clusterIPs[family], 80)
     await until(() => client.stdout.split('\n').length > 3)
     endpoints('!b', 'c')
     await until(async () => tally(await ask(near, clusterIPs[family], 80, 10)).join() === 'c')
@@ -286,7 +246,7 @@ it('an address that no Service has is silent, a port that its Service has not is
 })
 
 it('flows show who was asked and who answers', async () => {
-  const client = pods['near']!.netns.spawn(NODE, '-e', STEADY, clusterIPs.v4, '80')
+  const client = converse(pods['near']!.netns, clusterIPs.v4, 80)
   await until(() => client.stdout.split('\n').length > 3)
   const { flows } = await one.get<FlowsAnswer>(`/v1/flows?address=${clusterIPs.v4}&protocol=6`)
   await client.end()
@@ -341,7 +301,7 @@ describe('a node port', () => {
         await client.run('ip', 'address', 'add', mine, 'dev', 'eth0')
         await node.netns.run('ip', 'address', 'add', theirs, 'dev', 'toclient')
         const [address, own] = [theirs.split('/')[0]!, mine.split('/')[0]!]
-        await reaches(client, address, 30_080)
+        await reachesOne(client, address, 30_080)
         const answers = await ask(client, address, 30_080, 40)
         expect(tally(answers)).toEqual(['a', 'b', 'c'])
         expect(new Set(answers.map((line) => line.split(' ')[1]))).toEqual(new Set([own]))
@@ -386,7 +346,7 @@ describe('a node port', () => {
     await connect(client, 'eth0', one.netns, 'tosteady')
     await client.run('ip', 'address', 'add', '203.0.113.70/30', 'dev', 'eth0')
     await one.netns.run('ip', 'address', 'add', '203.0.113.69/30', 'dev', 'tosteady')
-    const connections = Array.from({ length: 6 }, () => client.spawn(NODE, '-e', STEADY, '203.0.113.69', '30080'))
+    const connections = Array.from({ length: 6 }, () => converse(client, '203.0.113.69', 30080))
     const lines = (): number[] => connections.map(({ stdout }) => stdout.split('\n').length)
     await until(() => lines().every((count) => count > 5), 10_000)
     for (const node of [one, two]) {
@@ -405,14 +365,13 @@ describe('a node port', () => {
     await one.netns.run('ip', 'route', 'delete', '10.96.0.0/16', 'dev', 'polder0')
     await one.netns.run('nft', 'delete', 'table', 'inet', 'polder')
     await one.netns.run('sysctl', '-qw', 'net.ipv4.conf.polder0.route_localnet=0')
-    await reaches(one.netns, '127.0.0.1', 30_080)
-    await reaches(one.netns, clusterIPs.v4, 80)
+    await reachesOne(one.netns, '127.0.0.1', 30_080)
+    await reachesOne(one.netns, clusterIPs.v4, 80)
   }, 60_000)
 
   it('leaves other ports of the node alone', async () => {
     expect(await ask(pods['near']!.netns, one.underlayAddress, 30_081)).toEqual(['ECONNREFUSED'])
-    const server = one.netns.spawn(NODE, '-e', SERVER, 'host')
-    await until(() => server.stdout.includes('listening'))
+    const server = await serveNamed(one.netns, 'host')
     expect(tally(await ask(pods['near']!.netns, one.underlayAddress, 8080))).toEqual(['host'])
     await server.end()
   })

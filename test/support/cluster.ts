@@ -137,11 +137,13 @@ export class TestNode {
     return getJson<T>(this.socket, path)
   }
 
-  /** A fresh namespace, attached by CNI ADD. */
-  async addPod(word: string): Promise<Pod> {
+  /** A fresh namespace, attached by CNI ADD on the list's own configuration with `changes`. */
+  async addPod(word: string, changes: object = {}): Promise<Pod> {
     const netns = await Netns.create(word)
     const containerId = netns.name
-    const { ips } = JSON.parse(await this.cni('ADD', containerId, netns.path)) as { ips: { address: string }[] }
+    const { ips } = JSON.parse(await this.cni('ADD', containerId, netns.path, changes)) as {
+      ips: { address: string }[]
+    }
     const [v4, v6] = ips.map(({ address }) => address.split('/')[0]!)
     return { netns, containerId, v4: v4!, v6: v6! }
   }
@@ -152,9 +154,9 @@ export class TestNode {
   }
 
   /** Runs the real shim; resolves to what it prints, rejects where it fails. */
-  async cni(command: string, containerId: string, netns: string): Promise<string> {
+  async cni(command: string, containerId: string, netns: string, changes: object = {}): Promise<string> {
     const environment = { CNI_COMMAND: command, CNI_CONTAINERID: containerId, CNI_NETNS: netns, CNI_IFNAME: 'eth0' }
-    const { code, stdout, stderr } = await this.shim(environment)
+    const { code, stdout, stderr } = await this.shim(environment, changes)
     if (code !== 0) throw new Error(`CNI ${command} failed: ${stdout}${stderr}`)
     return stdout
   }
