@@ -21,7 +21,7 @@ const ATTACK_SECONDS = process.env['TEST_POLDER_FULL'] === '1' ? 20 : 1.5
 const API_MS_MAX = 1000
 /** A leak of 100 bytes a packet would be more than this in every attack. */
 const MEMORY_GROWTH_MAX_BYTES = 40 << 20
-const WINDOW_MS = 500
+const WINDOW_MS = 250
 
 let cluster: TestCluster
 let node1: TestNode

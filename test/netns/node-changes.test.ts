@@ -72,12 +72,13 @@ describe('a node whose underlay address moves', () => {
       const [address] = to.split('/')
       await until(async () => (await node2.info()).underlayAddress === address)
       console.log(`well ${(await healed(traffic, HEAL_MS)).toFixed(0)} ms after polderd had the address ${address}`)
-      const known = (await node1.get<Node[]>('/v1/objects/Node')).find(({ metadata }) => metadata.name === 'node2')
-      expect(known?.status?.network.underlayAddress).toBe(address)
+      const known = async (): Promise<Node | undefined> =>
+        (await node1.get<Node[]>('/v1/objects/Node')).find(({ metadata }) => metadata.name === 'node2')
+      await until(async () => (await known())?.status?.network.underlayAddress === address, HEAL_MS)
       // Node processes too, over the overlay and bound to their underlay addresses.
-      await node1.netns.run('ping', '-c', '1', '-W', '2', address!)
-      await node1.netns.run('ping', '-c', '1', '-W', '2', '-I', node1.underlayAddress, b.v4)
-      await node2.netns.run('ping', '-c', '1', '-W', '2', '-I', address!, a.v4)
+      await node1.netns.run('ping', '-c', '1', '-W', '5', address!)
+      await node1.netns.run('ping', '-c', '1', '-W', '5', '-I', node1.underlayAddress, b.v4)
+      await node2.netns.run('ping', '-c', '1', '-W', '5', '-I', address!, a.v4)
     }
     await expectWhole(traffic)
   })

@@ -32,7 +32,7 @@ afterAll(async () => {
 })
 
 async function ping(from: Netns, to: string, ...flags: string[]): Promise<string> {
-  const { stdout, code } = await from.attempt('ping', '-c', '1', '-W', '2', ...flags, to)
+  const { stdout, code } = await from.attempt('ping', '-c', '1', '-W', '5', ...flags, to)
   if (code !== 0) throw new Error(`no answer from ${to}:\n${stdout}`)
   return stdout
 }
@@ -84,7 +84,7 @@ describe('the network answers as routers do', () => {
   ])('traceroute shows each node as a hop over %s', async (_, family) => {
     const target = [c.v4, c.v6][family]!
     const hops = await Promise.all([node1, node2].map(async (node) => (await node.info()).gateways[family]))
-    const printed = await a.netns.run('traceroute', '-n', '-q', '1', '-w', '2', target)
+    const printed = await a.netns.run('traceroute', '-n', '-q', '1', '-w', '5', target)
     const seen = [...printed.matchAll(/^\s*\d+\s+(\S+)/gm)].map(([, address]) => address)
     expect(seen).toEqual([...hops, target])
   })
@@ -98,7 +98,7 @@ describe('the network answers as routers do', () => {
       ['fd00:10:244:99::1', 'No route'],
     ] as const) {
       for (const asker of [a.netns, node1.netns]) {
-        expect((await asker.attempt('ping', '-c', '1', '-W', '2', address)).stdout).toContain(what)
+        expect((await asker.attempt('ping', '-c', '1', '-W', '5', address)).stdout).toContain(what)
       }
     }
   })
@@ -147,7 +147,7 @@ describe('coming and going', () => {
     expect(new Set(all.flatMap(({ v4, v6 }) => [v4, v6])).size).toBe(40)
     await Promise.all(all.map(({ v4 }) => ping(a.netns, v4)))
     await Promise.all(pods.map(({ pod, i }) => (i % 2 ? node1 : node2).removePod(pod)))
-    expect(await footprint()).toEqual(before)
+    await until(async () => expect(await footprint()).toEqual(before) ?? true, 20_000)
   })
 
   it('a stopped and a killed polderd finds its pods again', async () => {

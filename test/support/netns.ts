@@ -185,7 +185,7 @@ export async function connect(a: Netns, nameInA: string, b: Netns, nameInB: stri
 }
 
 /** Awaits a condition: resolves to its first truthy value. A throw counts as not yet, and is the cause in the end. */
-export async function until<T>(condition: () => T | Promise<T>, timeoutMs = 5000): Promise<T> {
+export async function until<T>(condition: () => T | Promise<T>, timeoutMs = 20_000): Promise<T> {
   const deadline = performance.now() + timeoutMs
   let cause: unknown
   for (;;) {
