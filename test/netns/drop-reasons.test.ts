@@ -5,7 +5,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, it } from 'vitest'
 import type { Counters } from '../../daemon/api/types.ts'
 import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
 import { until } from '../support/netns.ts'

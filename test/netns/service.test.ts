@@ -11,6 +11,7 @@ import { keeperPath } from '../../daemon/handover/keeper.ts'
 import { compiled } from '../support/c-programs.ts'
 import { TestCluster, type TestNode } from '../support/cluster.ts'
 import { until } from '../support/netns.ts'
+import { sandboxOf, settingOf } from '../support/unit-sandbox.ts'
 
 const STAND_IN = compiled('systemd-stand-in')
 const WATCHDOG_USEC = '1000000'
@@ -60,16 +61,22 @@ test('says that it is ready, alive, reloading and stopping, and finds its descri
   expect(node.log).toContain('STOPPING=1')
 })
 
-test('the capabilities that the unit leaves it are enough', async () => {
-  const [, list] = /^CapabilityBoundingSet=(.*)$/m.exec(readFileSync(UNIT, 'utf8'))!
-  const kept = list!.split(' ').map((name) => `+${name.replace('CAP_', '').toLowerCase()}`)
+/** With the capabilities of the unit, and where systemd can be asked with its system calls, too. */
+function confinement(): string[] {
+  const kept = settingOf(UNIT, 'CapabilityBoundingSet').map((name) => `+${name.replace('CAP_', '').toLowerCase()}`)
+  const withCapabilities = ['setpriv', '--no-new-privs', `--bounding-set=-all,${kept}`, '--inh-caps=-all']
+  return [...withCapabilities, ...(hasSystemd ? sandboxOf(UNIT) : [])]
+}
+
+test('the capabilities, system calls, families and namespaces that the unit leaves it are enough', async () => {
   await using cluster = await TestCluster.create(2)
   for (const node of cluster.nodes) {
-    node.wrapper = ['setpriv', '--no-new-privs', `--bounding-set=-all,${kept}`, '--inh-caps=-all', '--']
+    node.wrapper = confinement()
   }
   await cluster.start()
   const [node1, node2] = [cluster.nodes[0]!, cluster.nodes[1]!]
   expect(readFileSync(`/proc/${node1.pid}/status`, 'utf8')).toMatch(/^NoNewPrivs:\t1$/m)
+  if (hasSystemd) expect(readFileSync(`/proc/${node1.pid}/status`, 'utf8')).toMatch(/^Seccomp_filters:\t3$/m)
   const [a, b] = [await node1.addPod('a'), await node2.addPod('b')]
   await a.netns.run('ping', '-c', '1', '-W', '5', b.v4)
   expect(await node1.takeOver()).toBe(0)
@@ -82,6 +89,17 @@ test('the capabilities that the unit leaves it are enough', async () => {
   ] as const)
     await node.removePod(pod)
   expect(cluster.nodes.flatMap((node) => node.log.match(/"level":[56]0.*/g) ?? [])).toEqual([])
+})
+
+test.skipIf(!hasSystemd)('what the unit does not leave it is refused', () => {
+  const [program, ...words] = confinement()
+  const confined = (...command: string[]) => spawnSync(program!, [...words, ...command], { encoding: 'utf8' })
+  expect(confined('unshare', '--net', 'true')).toMatchObject({ status: 0 })
+  expect(confined('unshare', '--mount', 'true').stderr).toContain('Operation not permitted')
+  // quotactl_fd(2), the same number everywhere: a bad descriptor (9) where it may be called.
+  const quota = ['perl', '-e', 'syscall(443, -1, 0, 0, 0); print $! + 0']
+  expect(spawnSync(quota[0]!, quota.slice(1), { encoding: 'utf8' }).stdout).toBe('9')
+  expect(confined(...quota).stdout).toBe('1')
 })
 
 test.skipIf(!hasSystemd)('systemd takes the unit as it is', () => {
