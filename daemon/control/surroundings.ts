@@ -20,6 +20,7 @@ import type { Encapsulation, Node } from '../cluster/objects.ts'
 import { overlap, parseCidr } from '../config/cidr.ts'
 import type { Surroundings } from '../dataplane/dataplane.ts'
 import { gatewayOf, natAddressOf } from '../ipam/range.ts'
+import { MAX_PEERS } from '../nic/descriptors.ts'
 
 export interface OwnNode {
   name: string
@@ -78,13 +79,14 @@ export function surroundingsOf(
   nodes: readonly Node[],
   overlay: Overlay,
   isOnLink: (address: string) => boolean,
+  peersMax = MAX_PEERS,
 ): SurroundingsResult {
   const peers: Peer[] = []
   const unusable: SurroundingsResult['unusable'] = []
   const others = nodes.filter(({ metadata }) => metadata.name !== own.name)
   for (const node of others.toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name))) {
     const peer = peerOf(node, own, overlay, isOnLink)
-    const reason = typeof peer === 'string' ? peer : clash(peer, own, peers)
+    const reason = typeof peer === 'string' ? peer : (full(peers, peersMax) ?? clash(peer, own, peers))
     if (typeof peer === 'string' || reason !== undefined) unusable.push({ node: node.metadata.name, reason: reason! })
     else peers.push(peer)
   }
@@ -151,6 +153,12 @@ function peerOf(node: Node, own: OwnNode, overlay: Overlay, isOnLink: (address: 
     vtepMac: metadata.annotations?.[VTEP_MAC_ANNOTATION] ?? status?.network.vtepMac ?? vtepMac(spec.podCIDRs),
     mtuBytes: Math.min(ourMtuBytes, status?.network.mtuBytes ?? ourMtuBytes),
   }
+}
+
+/** The data path would refuse all of them if it were told of more than it has room for. */
+function full(peers: readonly Peer[], peersMax: number): string | undefined {
+  if (peers.length < peersMax) return undefined
+  return `there is room for ${peersMax} other nodes: remove the Node objects of nodes that are gone`
 }
 
 /** With whom a node cannot live: several nodes with one underlay address, or with overlapping ranges. */

@@ -50,6 +50,13 @@ function ways(result: ReturnType<typeof surroundingsOf>, ...addresses: string[])
   return addresses.map((address) => describeVerdict(table.lookup(...parseAddress(address))))
 }
 
+it('one peer more than there is room for is none, and the others stay', () => {
+  const result = surroundingsOf(own, [node(1), node(2), node(3), node(4)], overlay, onLink, 2)
+  expect(result.surroundings.peers.map(({ underlayAddress }) => underlayAddress)).toEqual(['192.0.2.2', '192.0.2.3'])
+  expect(result.unusable).toEqual([{ node: 'node4', reason: expect.stringContaining('room for 2 other nodes') }])
+  expect(ways(result, '10.244.3.9', '10.244.4.9')).toEqual(['peer 1', 'no-route'])
+})
+
 it('routes lead to the host, to peers, to named drops, and to the world', () => {
   const result = surroundingsOf(own, [node(1), node(3), node(2)], overlay, onLink)
   expect(result.surroundings.peers.map(({ underlayAddress }) => underlayAddress)).toEqual(['192.0.2.2', '192.0.2.3'])
