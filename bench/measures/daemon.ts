@@ -10,8 +10,8 @@ import type { Measure, Reading, Subject } from './measure.ts'
 
 /** What a Kubernetes node has at most, by default. */
 const PODS = 110
-/** What a start or a hundred pods leave to be done is done then. */
-const SETTLE_MS = 2000
+/** What a start or a hundred pods leave to be done is done then: the second worker stands by, leftovers are cleared. */
+const SETTLE_MS = 8000
 const IDLE_S = 5
 /** Ends with the first answer; an error that comes back in between, from a node that is not ready yet, is none. */
 const UNTIL_ANSWERED = 'until ping -n -q -c 1 -w 30 -i 0.005 "$0" > /dev/null; do :; done'

@@ -16,6 +16,7 @@ const FLAGS = [
   '--max-inlined-bytecode-size=1200',
   '--max-inlined-bytecode-size-cumulative=12000',
   '--max-inlined-bytecode-size-absolute=40000',
+  '--max-semi-space-size=1',
 ]
 
 export const PATH: Measure = {

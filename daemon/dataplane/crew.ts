@@ -29,6 +29,8 @@ export interface CrewOptions {
   poisonFolder: string
   /** The state that packets are decided by, and after it the newest, where that is another. */
   states: () => WorkerState[]
+  /** Called when one stands by: what its loading took is not needed any more. */
+  standsBy: () => void
   log: Logger
 }
 
@@ -100,6 +102,7 @@ export class Crew {
       this.#cause = error
       this.#log.error({ err: error }, 'the data-path worker failed')
     })
+    worker.once('message', () => this.#options.standsBy())
     const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
     this.#ended.set(worker, ended)
     void ended.then(() => this.#exited(worker))

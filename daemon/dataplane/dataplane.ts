@@ -16,6 +16,7 @@ import { closeFd, openEvent, signalEvent, socketDrops } from '../nic/nic.ts'
 import { createBatchMemory } from './batch-memory.ts'
 import { Crew } from './crew.ts'
 import { type FlowFileOptions, monotonicMs, prepareFlowFile } from './flow-file.ts'
+import { Leftovers } from './leftovers.ts'
 import type { PodPorts } from './pod-ports.ts'
 import {
   ACKNOWLEDGED,
@@ -67,6 +68,7 @@ export class DataPlane implements PodPorts {
   readonly #pods = new Map<number, { fd: number; addresses: string[] }>()
   readonly #crew: Crew
   readonly #flows: FlowFileOptions
+  readonly #leftovers = new Leftovers()
   /** Once packets have flowed. */
   #flowMemory: ArrayBuffer | undefined
   /** The state that the worker works by, and those after it. */
@@ -92,6 +94,7 @@ export class DataPlane implements PodPorts {
       start: { control, counters, memory, eventFd, flowFile },
       poisonFolder,
       states: () => this.#currentStates(),
+      standsBy: () => this.#leftovers.add(),
       log,
     })
   }
@@ -286,6 +289,7 @@ export class DataPlane implements PodPorts {
   /** Ends the workers and closes every descriptor. Devices are persistent: they stay, and so do the pods' addresses. */
   async stop(): Promise<void> {
     clearTimeout(this.#adoptedTimer)
+    this.#leftovers.stop()
     await this.#crew.stop()
     const pods = [...this.#pods.values()].map(({ fd }) => fd)
     for (const fd of [...this.#ownFds(), ...pods, this.#eventFd]) closeFd(fd)
@@ -302,6 +306,7 @@ export class DataPlane implements PodPorts {
       this.#crew.post(state)
       this.#publishing = this.#acknowledged(state.generation)
       this.#adopted?.()
+      this.#leftovers.add()
       return this.#publishing
     })
     return this.#nextPublish

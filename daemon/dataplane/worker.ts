@@ -45,8 +45,8 @@ import { Rehearsal } from './rehearsal.ts'
 const IDLE_MS = 10_000
 /** How often a held worker looks whether there is new state. */
 const REST_MS = 2
-/** While there are flows, so that those that run out are forgotten. */
-const IDLE_WITH_FLOWS_MS = 1_000
+/** While there are flows, so that those that run out are forgotten; and while there is garbage. */
+const IDLE_WITH_WORK_MS = 1_000
 
 /** Before the first packet. */
 const NO_FLOWS_YET = openFlowMemory(flowsInMemory(1))
@@ -63,6 +63,8 @@ function standBy(control: Int32Array): void {
     if (onDuty === threadId || Atomics.load(control, STOP) !== 0) return
     // For the next start; there is time now.
     flushCompileCache()
+    collectGarbage()
+    parentPort!.postMessage('stands by')
     Atomics.wait(control, ON_DUTY, onDuty)
   }
 }
@@ -79,6 +81,8 @@ function breathe(start: WorkerStart, first: WorkerState): void {
   const batch = new Batch(openTables(state.tables, flows), counters, memory, (count) => dataplaneSend(plane, count))
   const plane = dataplaneCreate(memory.arena, memory.rx, memory.tx, batch.failures, Int32Array.from(first.senderFds))
   const ports = new Map<number, number>()
+  // Tables that were replaced, what a rehearsal has left.
+  let hasGarbage = true
   adopt(plane, batch, state, flows, ports, control)
   // What the one before left unfinished.
   if (!held) batch.run(monotonicMs())
@@ -87,7 +91,7 @@ function breathe(start: WorkerStart, first: WorkerState): void {
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
     const hold = Atomics.load(control, HOLD)
-    const idleMs = flows.flows.size === 0 ? IDLE_MS : IDLE_WITH_FLOWS_MS
+    const idleMs = flows.flows.size > 0 || hasGarbage ? IDLE_WITH_WORK_MS : IDLE_MS
     const received = hold === 0 ? dataplaneReceive(plane, idleMs) : rest(control, hold, rehearsal)
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
@@ -102,11 +106,20 @@ function breathe(start: WorkerStart, first: WorkerState): void {
     if (newer !== undefined || released) {
       state = newer ?? state
       adopt(plane, batch, state, flows, ports, control)
+      hasGarbage = true
+    } else if (received === 0 && !held && hasGarbage) {
+      collectGarbage()
+      hasGarbage = false
     }
     held = hold !== 0
     // Held, the flow table may be another polderd's.
     if (!held) batch.run(monotonicMs())
   }
+}
+
+/** Some milliseconds, in which packets wait: only where none came for a while. The path itself leaves no garbage. */
+function collectGarbage(): void {
+  globalThis.gc?.({ type: 'major', execution: 'sync' })
 }
 
 function wakeWatch(control: Int32Array): void {

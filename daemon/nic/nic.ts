@@ -42,6 +42,7 @@ interface Addon {
   isUnderlay(fd: number, address: Uint8Array, port: number): boolean
   mapFile(fd: number, bytes: number): ArrayBuffer
   reserveFile(fd: number, offset: number, bytes: number): boolean
+  releaseMemory(): void
   dataplaneCreate(
     arena: Uint8Array,
     rx: Int32Array,
@@ -121,6 +122,8 @@ export const isUnderlay = addon.isUnderlay
 export const mapFile = addon.mapFile
 /** Sees to it that there is memory (or disk) behind a part of a file; false where there is none left. */
 export const reserveFile = addon.reserveFile
+/** Gives the kernel back what malloc keeps of freed memory, and the pages of Node's program that nobody uses now. */
+export const releaseMemory = addon.releaseMemory
 export const dataplaneCreate = addon.dataplaneCreate
 export const dataplaneSetSenders = addon.dataplaneSetSenders
 export const dataplaneSetPort = addon.dataplaneSetPort

@@ -102,6 +102,7 @@ NAPI_MODULE_INIT() {
       {"isUnderlay", is_underlay},
       {"mapFile", map_file},
       {"reserveFile", reserve_file},
+      {"releaseMemory", release_memory},
       {"dataplaneCreate", dataplane_create},
       {"dataplaneSetSenders", dataplane_set_senders},
       {"dataplaneSetPort", dataplane_set_port},

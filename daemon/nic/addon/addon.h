@@ -45,6 +45,7 @@ FUNCTION(is_tun);
 FUNCTION(is_underlay);
 /* memory.c */
 FUNCTION(map_file);
+FUNCTION(release_memory);
 FUNCTION(reserve_file);
 /* dataplane.c: the worker's work */
 FUNCTION(dataplane_create);

@@ -1,13 +1,16 @@
 /*
  * Memory that outlives the process: a file mapped into it, shared with every other process and thread that maps it.
  * JavaScript sees an ArrayBuffer; it is unmapped when that is collected. Each thread maps for itself: an ArrayBuffer
- * that is posted would leave its first owner with nothing.
+ * that is posted would leave its first owner with nothing. And memory that the process can do without.
  */
 #define _GNU_SOURCE
 #include "addon.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
+#include <malloc.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static void unmap(napi_env env, void *bytes, void *hint) {
   (void)env;
@@ -45,4 +48,29 @@ napi_value reserve_file(napi_env env, napi_callback_info info) {
   if (error && error != ENOSPC && error != EDQUOT && error != ENOMEM) return throw_errno(env, error, "reserve room in a file");
   napi_get_boolean(env, error == 0, &result);
   return result;
+}
+
+/* The parts of the program that nobody writes to: its code and constants. What is used again comes from the page cache. */
+static int let_go_of_program(struct dl_phdr_info *object, size_t size, void *hint) {
+  (void)size, (void)hint;
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+    if (part->p_type != PT_LOAD || (part->p_flags & PF_W)) continue;
+    uintptr_t begin = (object->dlpi_addr + part->p_vaddr + page - 1) & ~(page - 1);
+    uintptr_t end = (object->dlpi_addr + part->p_vaddr + part->p_filesz) & ~(page - 1);
+    if (end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED);
+  }
+  return 1; /* the first object is the program itself; libraries are small */
+}
+
+/*
+ * releaseMemory(): gives back what malloc keeps though it is free (compiling leaves megabytes), and the pages of the
+ * program that were needed once. Nothing is lost by it; what of the program is used next is mapped again, 64 KB at a time.
+ */
+napi_value release_memory(napi_env env, napi_callback_info info) {
+  (void)env, (void)info;
+  malloc_trim(0);
+  dl_iterate_phdr(let_go_of_program, NULL);
+  return NULL;
 }
