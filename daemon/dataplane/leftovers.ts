@@ -10,6 +10,8 @@ import { releaseMemory } from '../nic/nic.ts'
 
 const QUIET_MS = 1000
 const APART_MS = 5000
+/** By then the workers have collected, too, and used pages for it, as has clearing itself. */
+const ONCE_MORE_MS = 2000
 
 export class Leftovers {
   #timer: NodeJS.Timeout | undefined
@@ -30,5 +32,6 @@ export class Leftovers {
     globalThis.gc?.({ type: 'major', execution: 'sync' })
     releaseMemory()
     this.#clearedAtMs = performance.now()
+    this.#timer = setTimeout(releaseMemory, ONCE_MORE_MS).unref()
   }
 }

@@ -4,7 +4,8 @@
  * done there.) Time alone proves nothing: on a full machine, in a stopped process or in a debugger the
  * worker stands still through no fault of its own, and main's own pauses make two looks lie far apart.
  *
- * Looking costs 0.15 % of a processor. Where nothing happens for a second it sleeps, and the next batch wakes it.
+ * Looking costs 0.15 % of a processor. Where nothing happens for a while it sleeps, and the next packet or new state
+ * wakes it. Asleep it looks up now and then: what the worker does without either could hang as well.
  *
  * What it does not notice: a system call that does not return. The addon has none that waits for long but receiving.
  */
@@ -17,7 +18,9 @@ const LOOK_EVERY_MS = 40
 const HUNG_CPU_MS = 30
 /** The same where no packet is at hand: new tables are adopted, or a batch is sent. */
 const HUNG_ELSEWHERE_CPU_MS = 500
-const SLEEP_AFTER_LOOKS = 25
+/** Less than the worker's second between two ticks. */
+const SLEEP_AFTER_LOOKS = 10
+const LOOK_ASLEEP_EVERY_MS = 2000
 
 export class Watch {
   readonly #control: Int32Array
@@ -25,6 +28,7 @@ export class Watch {
   readonly #hung: () => void
   #timer: NodeJS.Timeout | undefined
   #stopped = false
+  #asleep = false
   /** What the last look saw: the breath, odd during a batch, and how far the batch has come. */
   #breath = 0
   #descriptor = 0
@@ -50,8 +54,14 @@ export class Watch {
 
   #wake(): void {
     if (this.#stopped) return
+    this.#asleep = false
     this.#quietLooks = 0
-    this.#timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
+    this.#lookEvery(LOOK_EVERY_MS)
+  }
+
+  #lookEvery(intervalMs: number): void {
+    clearInterval(this.#timer)
+    this.#timer = setInterval(() => this.#look(), intervalMs).unref()
   }
 
   #look(): void {
@@ -74,11 +84,12 @@ export class Watch {
 
   #rest(same: boolean): void {
     this.#quietLooks = same ? this.#quietLooks + 1 : 0
-    if (this.#quietLooks < SLEEP_AFTER_LOOKS) return
+    if (this.#asleep || this.#quietLooks < SLEEP_AFTER_LOOKS) return
     Atomics.store(this.#control, WATCH_SLEEPS, 1)
     // A batch that began before this one was said would wake nobody.
     if (Atomics.load(this.#control, BREATH) !== this.#breath) return
-    clearInterval(this.#timer)
+    this.#asleep = true
+    this.#lookEvery(LOOK_ASLEEP_EVERY_MS)
     const woken = Atomics.waitAsync(this.#control, WATCH_SLEEPS, 1)
     if (woken.async) void woken.value.then(() => this.#wake())
     else this.#wake()

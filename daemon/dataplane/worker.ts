@@ -95,9 +95,11 @@ function breathe(start: WorkerStart, first: WorkerState): void {
     const received = hold === 0 ? dataplaneReceive(plane, idleMs) : rest(control, hold, rehearsal)
     breath = (breath + 1) | 0
     Atomics.store(control, BREATH, breath)
-    if (Atomics.load(control, WATCH_SLEEPS) === 1) wakeWatch(control)
+    const isTold = Atomics.load(control, GENERATION) !== state.generation
+    // Not for a tick that finds nothing: the watch would never sleep while there are flows.
+    if ((received > 0 || isTold) && Atomics.load(control, WATCH_SLEEPS) === 1) wakeWatch(control)
     batch.begin(received)
-    const newer = Atomics.load(control, GENERATION) === state.generation ? undefined : newestState()
+    const newer = isTold ? newestState() : undefined
     const released = held && hold === 0
     if (released) {
       flows = openFlowMemory(openFlowFile(start.flowFile))

@@ -71,12 +71,13 @@ export function bringHostDevice(netlink: Netlink, spec: HostDeviceSpec): Mended[
   const link = netlink.link(HOST_DEVICE)!
   return [
     ...bringLink(netlink, link, spec),
+    ...bringHostSysctls(spec),
     ...bringAddresses(netlink, link, spec),
     ...bringRoutes(netlink, link, spec),
   ]
 }
 
-function bringLink(netlink: Netlink, link: Link, { mtuBytes, gateways }: HostDeviceSpec): Mended[] {
+function bringLink(netlink: Netlink, link: Link, { mtuBytes }: HostDeviceSpec): Mended[] {
   const mended: Mended[] = []
   const settings: Omit<LinkSettings, 'up'> = {}
   if (link.mtuBytes !== mtuBytes) settings.mtuBytes = mtuBytes
@@ -91,6 +92,12 @@ function bringLink(netlink: Netlink, link: Link, { mtuBytes, gateways }: HostDev
     if (ipv6Disabled() !== undefined) netlink.setLink(link.index, { addrGenModeNone: true })
     netlink.setLink(link.index, { up: true })
   }
+  return mended
+}
+
+/** The device's own settings below /proc/sys, of which the kernel gives no notice; where there is no device, there are none. */
+export function bringHostSysctls({ gateways }: HostDeviceSpec): Mended[] {
+  const mended: Mended[] = []
   // What a process asks of 127.0.0.1 at a node port is answered through this device; the path drops 127/8 of anybody.
   if (gateways.some((gateway) => !isIPv6(gateway)) && readSysctl(ROUTE_LOCALNET) === '0') {
     writeSysctl(ROUTE_LOCALNET, '1')

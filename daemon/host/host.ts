@@ -15,6 +15,7 @@ import { gatewayOf } from '../ipam/range.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import type { NetlinkError } from '../netlink/netlink-error.ts'
 import { NfTables } from '../netlink/nf-tables.ts'
+import { Notices } from '../netlink/notices.ts'
 import { HOST_DEVICE } from './device-name.ts'
 import { bringDirectRoutes } from './direct-routes.ts'
 import { info, warning } from './findings/check.ts'
@@ -22,7 +23,7 @@ import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
 import { findingOf, survey } from './findings/survey.ts'
 import { bringForwarding } from './forwarding.ts'
-import { bringHostDevice, openHostDevice, rangesOf } from './host-device.ts'
+import { bringHostDevice, bringHostSysctls, type HostDeviceSpec, openHostDevice, rangesOf } from './host-device.ts'
 import type { Mended } from './mended.ts'
 import { NftTable, type NodePortSpec, tableScript } from './nftables.ts'
 import { bringReceiveOffload } from './receive-offload.ts'
@@ -60,26 +61,34 @@ export class Host {
   readonly #options: HostOptions
   readonly #netlink = new Netlink()
   readonly #nfTables = new NfTables()
+  readonly #notices = new Notices()
   readonly #upkeep: Upkeep
   readonly #table: NftTable
+  /** The node's own, one a family. */
+  readonly #gateways: string[]
+  /** What the host should be like, as of the last look. */
+  #wanted = ''
   #directRoutes: DirectRoute[] = []
   #natIsHeld: boolean | undefined
 
   private constructor(options: HostOptions) {
     this.#options = options
-    const { config } = options
+    const { config, own } = options
+    this.#gateways = own.podCIDRs.map(gatewayOf)
     this.#table = new NftTable(this.#nfTables, () => this.#script())
-    const device = [
-      () => this.#holdNat(),
-      () => this.#followUnderlay(),
-      () => this.#bringDevice(),
-      () => this.#bringDirectRoutes(),
+    const duties: Duty[] = [
+      { bring: () => this.#holdNat() },
+      { bring: () => this.#followUnderlay() },
+      { bring: () => this.#bringDevice(), glance: () => bringHostSysctls(this.#deviceSpec()) },
+      { bring: () => this.#bringDirectRoutes() },
+      { bring: () => this.#table.bring() },
     ]
-    const duties: Duty[] = [...device, () => this.#table.bring()]
     const families = config.podCIDRs.map((cidr) => parseCidr(cidr).family)
-    if (config.hostSysctls === 'manage') duties.push(() => bringForwarding(families))
-    if (config.underlayGro === 'manage') duties.push(() => bringReceiveOffload(options.underlay.interface))
-    this.#upkeep = new Upkeep(duties, options.log)
+    const forwarding = (): Mended[] => bringForwarding(families)
+    if (config.hostSysctls === 'manage') duties.push({ bring: forwarding, glance: forwarding })
+    const { underlay } = options
+    if (config.underlayGro === 'manage') duties.push({ bring: () => bringReceiveOffload(underlay.interface) })
+    this.#upkeep = new Upkeep(duties, () => this.#hasChanged(), options.log)
   }
 
   /** Resolves once pods can reach the world, or the log says why not. */
@@ -129,8 +138,7 @@ export class Host {
 
   async stop(): Promise<void> {
     await this.#upkeep.stop()
-    this.#netlink.close()
-    this.#nfTables.close()
+    for (const socket of [this.#netlink, this.#nfTables, this.#notices]) socket.close()
   }
 
   /**
@@ -150,6 +158,14 @@ export class Host {
     return []
   }
 
+  /** The host, by what the kernel says; or what it should be. */
+  #hasChanged(): boolean {
+    const wanted = `${this.#script()}${JSON.stringify(this.#options.directRoutes())}`
+    const isOther = wanted !== this.#wanted
+    this.#wanted = wanted
+    return this.#notices.taken() || isOther
+  }
+
   #script(): string {
     const { config, own, store, nodePorts } = this.#options
     const others = store.list('Node').flatMap((node) => underlayAddressOf(node) ?? [])
@@ -163,18 +179,23 @@ export class Host {
     })
   }
 
+  #deviceSpec(): HostDeviceSpec {
+    const { config, own } = this.#options
+    return { mtuBytes: own.mtuBytes, gateways: this.#gateways, ranges: rangesOf(config) }
+  }
+
   async #bringDevice(): Promise<Mended[]> {
-    const { config, own, fdStore, replaceHost } = this.#options
-    const spec = { mtuBytes: own.mtuBytes, gateways: own.podCIDRs.map(gatewayOf), ranges: rangesOf(config) }
+    const { fdStore, replaceHost } = this.#options
+    const spec = this.#deviceSpec()
     if (this.#netlink.link(HOST_DEVICE) !== undefined) return bringHostDevice(this.#netlink, spec)
     await replaceHost(openHostDevice(this.#netlink, spec, fdStore))
     return [{ kind: 'link', what: `${HOST_DEVICE}, made anew` }]
   }
 
   #bringDirectRoutes(): Mended[] {
-    const { own, underlay, directRoutes, log } = this.#options
+    const { underlay, directRoutes, log } = this.#options
     const wanted = directRoutes()
-    const mended = bringDirectRoutes(this.#netlink, underlay.interface, own.podCIDRs.map(gatewayOf), wanted)
+    const mended = bringDirectRoutes(this.#netlink, underlay.interface, this.#gateways, wanted)
     if (isDeepStrictEqual(wanted, this.#directRoutes)) return mended
     // Nobody took anything away: the peers are others now.
     this.#directRoutes = wanted

@@ -22,6 +22,7 @@ interface Addon {
   openNetlink(netnsFd: number, groups: number, protocol: number): number
   sendMessage(fd: number, bytes: Uint8Array): number
   receiveMessage(fd: number, into: Uint8Array): number
+  takeNotices(fd: number): boolean
   openUnderlay(address: Uint8Array, port: number, receives: number): number
   probeOffloads(tunFd: number): number
   socketDrops(fd: number): number
@@ -83,6 +84,8 @@ export const openNetlink = (netnsFd: number, groups: number, protocol = NETLINK_
 export const sendMessage = addon.sendMessage
 /** Resolves to the message's real length, also where it did not fit and was cut. */
 export const receiveMessage = addon.receiveMessage
+/** Whether a socket that is subscribed had messages, be they lost for want of room; they are gone then. Does not wait. */
+export const takeNotices = addon.takeNotices
 /** A UDP socket bound to `address` (4 or 16 bytes) and `port` (0: any), don't-fragment set; `receives`: 0 not at all, 1 with UDP GRO, 2 without. */
 export const openUnderlay = addon.openUnderlay
 /** What probeOffloads finds, as bits: datagrams sent in trains, received in trains, and trains through a TUN. */

@@ -61,3 +61,10 @@ it('the watch sleeps while nothing happens, and a batch wakes it', async () => {
   Atomics.notify(control, WATCH_SLEEPS)
   await until(() => hung() === 1)
 })
+
+it('a hang that nothing wakes it for is noticed in its sleep', async () => {
+  const { control, hung } = await watched(';', 2)
+  await until(() => control[WATCH_SLEEPS] === 1)
+  control[BREATH] = 3
+  await until(() => hung() === 1)
+})

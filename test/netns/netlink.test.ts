@@ -6,6 +6,7 @@
  *     eth0 ───────────── veth ─────────────── eth0
  */
 import { readdirSync, readlinkSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { encodeLinkQuery, RTM_GETLINK } from '../../daemon/netlink/link.ts'
 import {
@@ -18,6 +19,7 @@ import {
 } from '../../daemon/netlink/message.ts'
 import { Netlink } from '../../daemon/netlink/netlink.ts'
 import { NetlinkError } from '../../daemon/netlink/netlink-error.ts'
+import { Notices } from '../../daemon/netlink/notices.ts'
 import { type Route, RTPROT_POLDER } from '../../daemon/netlink/route.ts'
 import { closeFd, openNetlink, receiveMessage, sendMessage } from '../../daemon/nic/nic.ts'
 import { connect, Netns, until } from '../support/netns.ts'
@@ -413,3 +415,43 @@ function isSocket(fd: string): boolean {
     return false
   }
 }
+
+describe('notices', () => {
+  const changes: [string, string[]][] = [
+    ['an interface that comes', ['ip', 'link', 'add', 'more', 'type', 'veth']],
+    ['an interface that goes', ['ip', 'link', 'del', 'eth0']],
+    ['a name', ['ip', 'link', 'set', 'eth0', 'name', 'eth1']],
+    ['an MTU', ['ip', 'link', 'set', 'eth0', 'mtu', '1400']],
+    ['a queue', ['ip', 'link', 'set', 'eth0', 'txqueuelen', '77']],
+    ['an interface that goes down', ['ip', 'link', 'set', 'eth0', 'down']],
+    ['an address', ['ip', 'address', 'add', '10.9.9.1/24', 'dev', 'eth0']],
+    ['an IPv6 address', ['ip', 'address', 'add', 'fd00:9::1/64', 'dev', 'eth0', 'nodad']],
+    ['a route', ['ip', 'route', 'add', '10.8.0.0/16', 'dev', 'eth0']],
+    ['an IPv6 route', ['ip', 'route', 'add', 'fd00:8::/48', 'dev', 'eth0']],
+    ['IPv6 switched off', ['sysctl', '-qw', 'net.ipv6.conf.eth0.disable_ipv6=1']],
+    ['an nftables table', ['nft', 'add', 'table', 'inet', 'notices']],
+  ]
+
+  test.each(changes)('tell of %s', async (_, command) => {
+    using notices = new Notices(left.fd)
+    // What the kernel still says of the veth pair that was made a moment ago.
+    await quiet(notices)
+    await left.run(...command)
+    await until(() => notices.taken())
+    await quiet(notices)
+  })
+
+  test('that found no room are notices, too', async () => {
+    using notices = new Notices(left.fd)
+    await quiet(notices)
+    const more = Array.from({ length: 3000 }, (_, i) => `address add 10.1.${i >> 8}.${i & 255}/32 dev lo`)
+    await left.run('sh', '-c', 'echo "$0" | ip -batch -', more.join('\n'))
+    expect(notices.taken()).toBe(true)
+    await quiet(notices)
+  })
+
+  /** Nothing is told for a while. */
+  async function quiet(notices: Notices): Promise<void> {
+    for (let silent = 0; silent < 5; await delay(20)) silent = notices.taken() ? 0 : silent + 1
+  }
+})

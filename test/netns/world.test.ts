@@ -121,6 +121,10 @@ describe('a pod reaches the world', () => {
   })
 })
 
+const SYSCTLS = ['ipv4.ip_forward', 'ipv6.conf.all.forwarding', 'ipv4.conf.polder0.route_localnet'].map(
+  (name) => `net.${name}`,
+)
+
 /** What of polder's is on the host, as others see it. */
 async function hostState(): Promise<unknown> {
   const link = await node1.netns.json<{ mtu: number; txqlen: number; flags: string[] }[]>(
@@ -140,7 +144,7 @@ async function hostState(): Promise<unknown> {
       (await node1.netns.run('ip', 'route')) + (await node1.netns.run('ip', '-6', 'route', 'show', 'dev', 'polder0')),
     table: await node1.netns.run('nft', '-s', 'list', 'table', 'inet', 'polder'),
     offload: /generic-receive-offload: \w+/.exec(await node1.netns.run('ethtool', '-k', 'underlay'))?.[0],
-    forwarding: await node1.netns.run('sysctl', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding'),
+    sysctls: await node1.netns.run('sysctl', ...SYSCTLS),
   }
 }
 
@@ -176,6 +180,7 @@ describe('what others take away comes back, and a transfer into the world goes o
     ['the device itself', async () => [['ip', 'link', 'del', 'polder0']]],
     ['IPv6 on the device', async () => [['sysctl', '-qw', 'net.ipv6.conf.polder0.disable_ipv6=1']]],
     ['receive offload of the underlay', async () => [['ethtool', '-K', 'underlay', 'gro', 'off']]],
+    ['answers to 127.0.0.1', async () => [['sysctl', '-qw', 'net.ipv4.conf.polder0.route_localnet=0']]],
     ['forwarding', async () => [['sysctl', '-qw', 'net.ipv4.ip_forward=0', 'net.ipv6.conf.all.forwarding=0']]],
   ]
 

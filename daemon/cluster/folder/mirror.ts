@@ -7,7 +7,7 @@
  * sees alike and that an editor's save keeps (many save into a new inode, with a new birth time). So a pod that is removed
  * and written again by hand has the uid it had; one that `polder apply` made has a random one of its own.
  */
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { PolderError } from '../../errors.ts'
@@ -28,6 +28,8 @@ export interface MirrorLog {
 interface Known {
   key?: ObjectKey
   signature: string
+  /** Of text and birth time: where these are the same, so is all else. */
+  digest?: string | undefined
   spec?: ClusterObject
   status?: StatusFile
   problem?: string
@@ -104,6 +106,7 @@ export class Mirror {
       const file = readStoreFile(join(this.#folder, path), onlyChanged ? known?.signature : undefined)
       if (file === 'unchanged') continue
       if (file === undefined) this.#files.delete(path)
+      else if (known?.digest !== undefined && known.digest === digestOf(file)) known.signature = file.signature
       else this.#note(path, this.#read(path, file, known))
       if ('key' in place) touched.set(keyText(place.key), place.key)
     }
@@ -115,6 +118,7 @@ export class Mirror {
     const place = placeAt(path)!
     if ('mistake' in place) return { signature: file.signature, problem: place.mistake }
     const known: Known = { ...before, key: place.key, signature: file.signature }
+    known.digest = digestOf(file)
     delete known.problem
     try {
       const whole = join(this.#folder, path)
@@ -174,6 +178,11 @@ export class Mirror {
     if (spec.kind === 'Service') return withAllocation(spec, status as ServiceStatus)
     return { ...spec, status } as ClusterObject
   }
+}
+
+/** Much cheaper than reading the same YAML again, as after each write, and shorter than the text. */
+function digestOf({ text, bornAt }: StoreFile): string | undefined {
+  return text === undefined ? undefined : hash('sha256', `${bornAt} ${text}`, 'base64')
 }
 
 /** A UUID of version 8 (RFC 9562) made of what names the object. */

@@ -82,6 +82,7 @@ NAPI_MODULE_INIT() {
       {"openNetlink", open_netlink},
       {"sendMessage", send_message},
       {"receiveMessage", receive_message},
+      {"takeNotices", take_notices},
       {"openUnderlay", open_underlay},
       {"probeOffloads", probe_offloads},
       {"socketDrops", socket_drops},

@@ -23,6 +23,7 @@ FUNCTION(open_tun);
 FUNCTION(open_netlink);
 FUNCTION(send_message);
 FUNCTION(receive_message);
+FUNCTION(take_notices);
 FUNCTION(open_underlay);
 FUNCTION(probe_offloads);
 FUNCTION(socket_drops);

@@ -139,6 +139,28 @@ napi_value receive_message(napi_env env, napi_callback_info info) {
 }
 
 /*
+ * takeNotices(fd) -> whether a socket that subscribed to notices had any; all that were there are gone then. Does not
+ * wait. Those that the buffer had no room for (ENOBUFS) count; so does any other failure: who is told to look loses little.
+ */
+napi_value take_notices(napi_env env, napi_callback_info info) {
+  enum { NOTICES_AT_ONCE = 4096 };
+  napi_value argv[1], result;
+  int32_t fd;
+  if (!arguments(env, info, 1, argv) || !int_argument(env, argv[0], &fd)) return NULL;
+  bool any = false;
+  for (int i = 0; i < NOTICES_AT_ONCE; i++) {
+    char start; /* the rest of the message is cut off */
+    ssize_t received = recv(fd, &start, sizeof start, MSG_DONTWAIT);
+    if (received < 0 && errno == EINTR) continue;
+    if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+    any = true;
+    if (received < 0 && errno != ENOBUFS) break;
+  }
+  napi_get_boolean(env, any, &result);
+  return result;
+}
+
+/*
  * openUnderlay(address, port, receives) -> fd: a UDP socket on the underlay. `address` is 4 or 16 bytes; port 0 takes
  * any. Don't-fragment is always set on what it sends; a receiving one asks for UDP GRO.
  */
