@@ -16,3 +16,8 @@ export function socketAsCalled(argv: readonly string[], env: NodeJS.ProcessEnv):
 export function flowsPath(socket: string): string {
   return `${dirname(socket)}/flows`
 }
+
+/** So do the counters. */
+export function countersPath(socket: string): string {
+  return `${dirname(socket)}/counters`
+}

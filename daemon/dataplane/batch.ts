@@ -113,7 +113,7 @@ export class Batch {
   /** What the path makes itself. */
   declare private readonly made: Packet
   readonly #answerBuckets = new TokenBuckets(ORIGINS, ANSWERS_PER_SECOND, ANSWERS_BURST)
-  declare private readonly counters: Float64Array
+  declare private counters: Float64Array
   declare private readonly send: (count: number) => void
   readonly #learned = new PeerMemory()
   declare private tables: Tables
@@ -123,7 +123,7 @@ export class Batch {
 
   /** `send` sends the first `count` transmit descriptors and counts what failed in `failures`. */
   constructor(tables: Tables, counters: Float64Array, memory: BatchMemory, send: (count: number) => void) {
-    if (counters.length < COUNTER_SLOTS) throw new Error('too few counters')
+    this.countIn(counters)
     this.memory = memory
     this.rx = memory.rx
     this.tx = memory.tx
@@ -133,7 +133,6 @@ export class Batch {
     this.made = new Packet(memory.arena)
     this.#filled = memory.progress[FILLED]!
     this.tables = tables
-    this.counters = counters
     this.send = send
   }
 
@@ -141,6 +140,12 @@ export class Batch {
   adopt(tables: Tables, nowMs: number): void {
     this.tables = tables
     this.#learned.apply(tables.peers, nowMs)
+  }
+
+  /** From now on packets are counted there. */
+  countIn(counters: Float64Array): void {
+    if (counters.length < COUNTER_SLOTS) throw new Error('too few counters')
+    this.counters = counters
   }
 
   /** A batch of so many receive descriptors is at hand, none of it done. */

@@ -25,6 +25,8 @@ const STANDBY_AFTER_MS = 1000
 
 export interface CrewOptions {
   start: WorkerStart
+  /** Where it is counted that a packet killed. */
+  counters: () => Float64Array
   /** Where packets are kept that killed the worker. */
   poisonFolder: string
   /** The state that packets are decided by, and after it the newest, where that is another. */
@@ -146,8 +148,8 @@ export class Crew {
   }
 
   #judgePacketAtHand(): void {
-    const { start, poisonFolder } = this.#options
-    const { memory, counters } = start
+    const { start, counters, poisonFolder } = this.#options
+    const { memory } = start
     if (memory.progress[TRIES]! < 2) return
     const port = memory.rx[memory.progress[AT_DESCRIPTOR]! * RX_WORDS + RX_PORT]!
     const from = port === PORT_HOST ? 'the host' : port === PORT_UNDERLAY ? 'a peer' : `the pod at port ${port}`
@@ -157,7 +159,7 @@ export class Crew {
     } catch (error) {
       this.#log.error({ err: error, from }, 'a packet that killed the data-path worker twice is skipped; not kept')
     }
-    counters[COUNT_DROPS + DROP_POISON]!++
+    counters()[COUNT_DROPS + DROP_POISON]!++
     if (this.#quarantine.killed(memory.progress[ORIGIN]!, performance.now())) {
       const message =
         'packets from there kill the data-path worker again and again: all from there are dropped for a while'

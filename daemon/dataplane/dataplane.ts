@@ -14,6 +14,7 @@ import { PolderError } from '../errors.ts'
 import { MAX_PORTS, PORT_FIRST_POD, PORT_HOST, PORT_UNDERLAY } from '../nic/descriptors.ts'
 import { closeFd, openEvent, signalEvent, socketDrops } from '../nic/nic.ts'
 import { createBatchMemory } from './batch-memory.ts'
+import { type CounterFileOptions, prepareCounterFile } from './counter-file.ts'
 import { Crew } from './crew.ts'
 import { type FlowFileOptions, monotonicMs, prepareFlowFile } from './flow-file.ts'
 import { Leftovers } from './leftovers.ts'
@@ -49,6 +50,7 @@ export interface DataPlaneOptions {
   /** Where packets are kept that killed the worker. */
   poisonFolder: string
   flows: FlowFileOptions
+  counters: CounterFileOptions
   log: Logger
 }
 
@@ -63,14 +65,16 @@ const NO_FLOWS: FlowTotals = { flows: 0, capacity: 0, opened: 0, expired: 0, evi
 
 export class DataPlane implements PodPorts {
   readonly #control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
-  readonly #counters = new Float64Array(new SharedArrayBuffer(COUNTER_SLOTS * 8))
   readonly #eventFd = openEvent()
   readonly #pods = new Map<number, { fd: number; addresses: string[] }>()
   readonly #crew: Crew
   readonly #flows: FlowFileOptions
   readonly #leftovers = new Leftovers()
+  readonly #counterFile: CounterFileOptions
   /** Once packets have flowed. */
   #flowMemory: ArrayBuffer | undefined
+  /** Those of the file, once packets have flowed. */
+  #counters: Float64Array = new Float64Array(COUNTER_SLOTS)
   /** The state that the worker works by, and those after it. */
   #states: WorkerState[] = []
   #sockets: PeerSockets = { underlayFd: -1, senderFds: [] }
@@ -86,12 +90,13 @@ export class DataPlane implements PodPorts {
   #adoptedTimer: NodeJS.Timeout | undefined
 
   /** The worker is loaded meanwhile; nothing is carried before start(). */
-  constructor({ poisonFolder, flows, log }: DataPlaneOptions) {
+  constructor({ poisonFolder, flows, counters, log }: DataPlaneOptions) {
     this.#flows = flows
-    const [control, counters, eventFd] = [this.#control, this.#counters, this.#eventFd]
-    const [memory, flowFile] = [createBatchMemory(), flows.path]
+    this.#counterFile = counters
+    const [control, memory, eventFd] = [this.#control, createBatchMemory(), this.#eventFd]
     this.#crew = new Crew({
-      start: { control, counters, memory, eventFd, flowFile },
+      start: { control, counterFile: counters.path, memory, eventFd, flowFile: flows.path },
+      counters: () => this.#counters,
       poisonFolder,
       states: () => this.#currentStates(),
       standsBy: () => this.#leftovers.add(),
@@ -120,7 +125,7 @@ export class DataPlane implements PodPorts {
   resume(start: DataPlaneStart, pods: { fd: number; addresses: string[] }[]): void {
     this.#take(start)
     for (const [i, pod] of pods.entries()) this.#pods.set(PORT_FIRST_POD + i, pod)
-    this.#flowMemory = prepareFlowFile(this.#flows)
+    this.#prepareFiles()
     // Who calls start() is told of a failure.
     this.#begin().catch(() => {})
   }
@@ -216,10 +221,16 @@ export class DataPlane implements PodPorts {
     return Atomics.load(this.#control, THREAD) !== 0
   }
 
+  /** No worker writes them at this moment. */
+  #prepareFiles(): void {
+    this.#flowMemory = prepareFlowFile(this.#flows)
+    this.#counters = prepareCounterFile(this.#counterFile)
+  }
+
   /** Packets flow. */
   release(): void {
     if (Atomics.load(this.#control, HOLD) === 0) return
-    this.#flowMemory = prepareFlowFile(this.#flows)
+    this.#prepareFiles()
     Atomics.store(this.#control, HOLD, 0)
     Atomics.notify(this.#control, HOLD)
   }

@@ -6,13 +6,14 @@
  * Main makes the file ready each time before packets flow, and reads it for people; the worker on duty maps it again and
  * is its only writer. Nobody writes it while the worker is held, so a polderd that takes over finds it at rest.
  */
-import { closeSync, fstatSync, ftruncateSync, openSync, renameSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { bucketsFor, HEADER_WORDS, tableWords } from '../../packet/tables/flow-layout.ts'
 import { convertFlows, formatFlows, judgeFlows, openFlows } from '../../packet/tables/flow-recovery.ts'
 import type { FlowTable, Reserve } from '../../packet/tables/flows.ts'
 import { PolderError } from '../errors.ts'
-import { mapFile, reserveFile } from '../nic/nic.ts'
+import { createMapped, mapExisting } from '../files/mapped-file.ts'
+import { reserveFile } from '../nic/nic.ts'
 
 export interface FlowFileOptions {
   path: string
@@ -89,37 +90,11 @@ function takeOver({ path, capacity, bootId, log }: FlowFileOptions): ArrayBuffer
   return after
 }
 
-function mapExisting(path: string): ArrayBuffer | undefined {
-  let fd: number
-  try {
-    fd = openSync(path, 'r+')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-  try {
-    const bytes = fstatSync(fd).size
-    return bytes === 0 ? undefined : mapFile(fd, bytes)
-  } finally {
-    closeSync(fd)
-  }
-}
-
 function createAnew({ path, capacity, bootId }: FlowFileOptions): ArrayBuffer {
-  const temporary = `${path}.new`
-  const bytes = tableWords(capacity) * 4
-  const fd = openSync(temporary, 'w+', 0o600)
-  try {
-    ftruncateSync(fd, bytes)
-    if (!reserveFile(fd, 0, fixedBytes(capacity))) throw new Error('no space left')
-    const buffer = mapFile(fd, bytes)
+  return createMapped(path, tableWords(capacity) * 4, fixedBytes(capacity), (buffer) => {
     const seed = crypto.getRandomValues(new Int32Array(1))[0]!
     formatFlows(buffer, capacity, seed, bootWords(bootId))
-    renameSync(temporary, path)
-    return buffer
-  } finally {
-    closeSync(fd)
-  }
+  })
 }
 
 /** Four words of a UUID. */

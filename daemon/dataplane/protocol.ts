@@ -51,7 +51,8 @@ export interface WorkerState {
 /** What does not change as long as polderd lives. The state to begin with comes as a message, before the duty. */
 export interface WorkerStart {
   control: Int32Array
-  counters: Float64Array
+  /** The file that the counters lie in, ready whenever the worker is not held. */
+  counterFile: string
   memory: BatchMemory
   eventFd: number
   /** The file that the flow table lies in, ready whenever the worker is not held. */

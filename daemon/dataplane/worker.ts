@@ -25,10 +25,12 @@ import {
   dataplaneSetSenders,
 } from '../nic/nic.ts'
 import { Batch } from './batch.ts'
+import { openCounterFile } from './counter-file.ts'
 import { monotonicMs, openFlowFile } from './flow-file.ts'
 import {
   ACKNOWLEDGED,
   BREATH,
+  COUNTER_SLOTS,
   GENERATION,
   HELD,
   HOLD,
@@ -70,7 +72,7 @@ function standBy(control: Int32Array): void {
 }
 
 function breathe(start: WorkerStart, first: WorkerState): void {
-  const { control, counters, memory } = start
+  const { control, memory } = start
   let breath = Atomics.load(control, BREATH) | 1
   Atomics.store(control, BREATH, breath)
   let held = Atomics.load(control, HOLD) !== 0
@@ -78,6 +80,7 @@ function breathe(start: WorkerStart, first: WorkerState): void {
   let rehearsal = held ? new Rehearsal() : undefined
   let flows = held ? NO_FLOWS_YET : openFlowMemory(openFlowFile(start.flowFile))
   let state = first
+  const counters = held ? new Float64Array(COUNTER_SLOTS) : openCounterFile(start.counterFile)
   const batch = new Batch(openTables(state.tables, flows), counters, memory, (count) => dataplaneSend(plane, count))
   const plane = dataplaneCreate(memory.arena, memory.rx, memory.tx, batch.failures, Int32Array.from(first.senderFds))
   const ports = new Map<number, number>()
@@ -103,6 +106,7 @@ function breathe(start: WorkerStart, first: WorkerState): void {
     const released = held && hold === 0
     if (released) {
       flows = openFlowMemory(openFlowFile(start.flowFile))
+      batch.countIn(openCounterFile(start.counterFile))
       rehearsal = undefined
     }
     if (newer !== undefined || released) {

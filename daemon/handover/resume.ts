@@ -14,7 +14,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Logger, pino } from 'pino'
 import type { ServiceBuffers } from '../../packet/tables/services.ts'
 import type { Config } from '../config/config.ts'
-import { DEFAULT_CONFIG_FILE, flowsPath, socketAsCalled } from '../config/places.ts'
+import { countersPath, DEFAULT_CONFIG_FILE, flowsPath, socketAsCalled } from '../config/places.ts'
 import { TASK_FLAGS } from '../config/task.ts'
 import { openSenders, type Underlay, underlayBytes } from '../control/underlay.ts'
 import { DataPlane, type DataPlaneStart, type Surroundings } from '../dataplane/dataplane.ts'
@@ -95,8 +95,10 @@ export function resume(argv: string[], env: NodeJS.ProcessEnv, service: Service)
 }
 
 export function prepareDataPlane(config: Config, log: Logger): DataPlane {
-  const flows = { path: flowsPath(config.socket), capacity: config.maxFlows, bootId: readBootId(), log }
-  return new DataPlane({ poisonFolder: `${config.stateDir}/poison`, flows, log })
+  const bootId = readBootId()
+  const flows = { path: flowsPath(config.socket), capacity: config.maxFlows, bootId, log }
+  const counters = { path: countersPath(config.socket), bootId }
+  return new DataPlane({ poisonFolder: `${config.stateDir}/poison`, flows, counters, log })
 }
 
 /** From now on what the data path works by is remembered for the next polderd. */

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { FIXED_FOLDERS } from '../cluster/folder/layout.ts'
 import { conflistFiles, removeConflist } from '../cni/conflist.ts'
 import type { Config } from '../config/config.ts'
+import { countersPath, flowsPath } from '../config/places.ts'
 import { endKeeper } from '../handover/open.ts'
 import { resumePath } from '../handover/resume.ts'
 import { Netlink } from '../netlink/netlink.ts'
@@ -32,7 +33,9 @@ export async function uninstall(config: Config, purge: boolean): Promise<string[
   if (endKeeper(config.socket)) said.push('ended the keeper of descriptors')
   if (await removeTable()) said.push(`removed nftables table ${TABLE}`)
   said.push(...removeNetwork())
-  for (const path of [config.socket, resumePath(config.socket)]) rmSync(path, { force: true })
+  const { socket } = config
+  for (const path of [socket, resumePath(socket), flowsPath(socket), countersPath(socket)])
+    rmSync(path, { force: true })
   said.push(...(purge ? purgeFolders(config) : keptFolders(config)))
   said.push('kept forwarding (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding) and accept_ra as they are')
   return said

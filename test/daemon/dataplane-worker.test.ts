@@ -24,16 +24,17 @@ const log = pino({ level: 'silent' })
 const folder = mkdtempSync(join(tmpdir(), 'polder-worker-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 const flows = { path: join(folder, 'flows'), capacity: 1024, bootId: randomUUID(), log }
+const counters = { path: join(folder, 'counters'), bootId: randomUUID() }
 
 it('a worker that cannot start makes the start fail', async () => {
-  const plane = new DataPlane({ poisonFolder, flows, log })
+  const plane = new DataPlane({ poisonFolder, flows, counters, log })
   const start = { hostFd: openEvent(), underlayFd: openEvent(), surroundings, services }
   // It needs a socket to send from.
   await expect(plane.start({ ...start, senderFds: [] })).rejects.toMatchObject({ code: 'dataplane-failed' })
 })
 
 it('starts, takes pods, and stops', async () => {
-  const plane = new DataPlane({ poisonFolder, flows, log })
+  const plane = new DataPlane({ poisonFolder, flows, counters, log })
   await plane.start({
     hostFd: openEvent(),
     underlayFd: openEvent(),

@@ -5,6 +5,7 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Counters } from '../../daemon/api/types.ts'
 import { keeperPath } from '../../daemon/handover/keeper.ts'
 import { resumePath } from '../../daemon/handover/resume.ts'
 import { type Pod, TestCluster, type TestNode } from '../support/cluster.ts'
@@ -68,6 +69,16 @@ test.each(ways)('after %s the devices keep their carrier, and what is sent meanw
   console.log(`longest gaps: ${arrived.map(({ longestGapMs }) => `${longestGapMs} ms`).join(', ')}`)
   expect(arrived).toMatchObject(ways.map(() => ({ received: DATAGRAMS, lost: 0, doubled: 0 })))
   expect(await looks(a)).toEqual(before)
+})
+
+test.each(ways)('after %s counters go on', async (_, end) => {
+  const packets = async () => (await node1.get<Counters>('/v1/counters')).entrances.map(({ packets }) => packets)
+  await a.netns.run('ping', '-c', '50', '-i', '0.01', '-W', '5', b.v4)
+  const before = await packets()
+  expect(before[0]).toBeGreaterThanOrEqual(51)
+  await end(node1)
+  await node1.start()
+  await until(async () => (await packets()).every((count, i) => count >= before[i]!))
 })
 
 test('a transfer outlives kills at any moment', async () => {
