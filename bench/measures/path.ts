@@ -9,7 +9,7 @@ import type { Measure, Reading } from './measure.ts'
 
 const PATH_COST = fileURLToPath(new URL('../path-cost.ts', import.meta.url))
 const FLOW_COST = fileURLToPath(new URL('../flow-cost.ts', import.meta.url))
-/** There are eight of them, and they hardly vary. */
+/** There are nine of them, and they hardly vary. */
 const SHARE = 0.5
 /** As scripts/polderd starts polderd. */
 const FLAGS = [

@@ -163,17 +163,17 @@ export class Batch {
     this.#learned.expire(this.tables.peers, nowMs)
     this.tables.flows.tick(nowMs)
     for (let i = progress[AT_DESCRIPTOR]!; i < progress[RECEIVED]!; i++) {
-      const at = (i * RX_WORDS) & INDEX_MASK
-      const port = rx[at + RX_PORT]!
-      if (port === PORT_UNDERLAY) this.#fromUnderlay(at)
-      else if (progress[AT_BYTES] === 0) this.#fromTun(at, port)
+      const port = rx[i * RX_WORDS + RX_PORT]!
+      if (port === PORT_UNDERLAY) this.#fromUnderlay(i)
+      else if (progress[AT_BYTES] === 0) this.#fromTun(i, port)
       progress[AT_BYTES] = 0
       progress[AT_DESCRIPTOR] = i + 1
     }
     this.#flush()
   }
 
-  #fromTun(at: number, port: number): void {
+  #fromTun(descriptor: number, port: number): void {
+    const at = (descriptor * RX_WORDS) & INDEX_MASK
     const rx = this.rx
     const packet = this.packet
     const flags = rx[at + RX_FLAGS]!
@@ -193,7 +193,8 @@ export class Batch {
   }
 
   /** A GRO train is many packets of one sender: each is decided alone. */
-  #fromUnderlay(at: number): void {
+  #fromUnderlay(descriptor: number): void {
+    const at = (descriptor * RX_WORDS) & INDEX_MASK
     const rx = this.rx
     const packet = this.packet
     const progress = this.progress

@@ -151,19 +151,23 @@ export function keepFlow(
 ): number {
   if (found === UNTRACKED || isRelated(found)) return 0
   const { flows } = tables
-  let ref = found
-  if (ref === NO_FLOW) {
-    if (remains !== NO_FLOW) flows.close(remains)
-    mirror(packet.isTranslated ? packet.leaves : packet, other)
-    ref = flows.open(packet, other)
-    if (ref === NO_FLOW) return DROP_FLOW_TABLE_FULL
-    noteOrigin(flows, ref, origin, tables)
-    if (packet.isTranslated) noteTranslation(flows, ref, packet)
-  }
+  const ref = found === NO_FLOW ? beginFlow(packet, origin, tables) : found
+  if (ref === NO_FLOW) return DROP_FLOW_TABLE_FULL
   if (before === NOTHING_DECIDED) flows.decide(ref, origin, verdict)
   follow(packet, ref, flows)
   if (packet.isFragment && packet.l4 !== 0) tables.fragments.remember(packet, ref, flows)
   return 0
+}
+
+function beginFlow(packet: Packet, origin: Verdict, tables: Tables): FlowRef {
+  const { flows } = tables
+  if (remains !== NO_FLOW) flows.close(remains)
+  mirror(packet.isTranslated ? packet.leaves : packet, other)
+  const ref = flows.open(packet, other)
+  if (ref === NO_FLOW) return NO_FLOW
+  noteOrigin(flows, ref, origin, tables)
+  if (packet.isTranslated) noteTranslation(flows, ref, packet)
+  return ref
 }
 
 /**

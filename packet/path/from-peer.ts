@@ -36,6 +36,8 @@ const { asksForUs } = neighbour
 const { lostToCongestion } = ecn
 const { recoverOffload } = offload
 const { ENCAPSULATION_BYTES, rewrite } = rewriting
+const { check: checkVxlan, vni, HEADER_LEN: VXLAN_HEADER_LEN } = vxlan
+const { check: checkEthernet, etherType, ETHERTYPE_IPV4, ETHERTYPE_IPV6, HEADER_LEN: ETHERNET_HEADER_LEN } = ethernet
 type Verdict = verdicts.Verdict
 
 /** `packet` holds the UDP payload; `peer` is whose underlay address it came from, -1 for nobody's. */
@@ -81,16 +83,16 @@ export function fromPeer(packet: Packet, peer: number, tables: Tables): Verdict 
 }
 
 /** Moves `at` behind the VXLAN and Ethernet headers (RFC 7348, 5). */
-function decapsulate(packet: Packet, tables: Tables): number {
+const decapsulate = (packet: Packet, tables: Tables): number => {
   const { view, at, end } = packet
-  const frame = at + vxlan.HEADER_LEN
-  if (!vxlan.check(view, at, end) || !ethernet.check(view, frame, end)) return DROP_MALFORMED_VXLAN
-  if (vxlan.vni(view, at) !== tables.vni) return DROP_WRONG_VNI
+  const frame = at + VXLAN_HEADER_LEN
+  if (!checkVxlan(view, at, end) || !checkEthernet(view, frame, end)) return DROP_MALFORMED_VXLAN
+  if (vni(view, at) !== tables.vni) return DROP_WRONG_VNI
   packet.at = at + ENCAPSULATION_BYTES
   return 0
 }
 
-function carriesIp({ view, at }: Packet): boolean {
-  const type = ethernet.etherType(view, at - ethernet.HEADER_LEN)
-  return type === ethernet.ETHERTYPE_IPV4 || type === ethernet.ETHERTYPE_IPV6
+const carriesIp = ({ view, at }: Packet): boolean => {
+  const type = etherType(view, at - ETHERNET_HEADER_LEN)
+  return type === ETHERTYPE_IPV4 || type === ETHERTYPE_IPV6
 }

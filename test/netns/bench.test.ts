@@ -42,6 +42,7 @@ const ENTRANCES = [
   'host to pod',
   ...BETWEEN_NODES.map((of) => `${of}, TCP`),
   ...BETWEEN_NODES.map((of) => `${of}, IPv6`),
+  'pod to peer, new flow',
 ]
 const FLOWS = ['lookup', 'opening one', 'memory', 'longest pause for expiry'].map((of) => `1,000,000 flows: ${of}`)
 
