@@ -19,6 +19,7 @@ interface Options {
   wire: Wire[]
   family: Family[]
   only: string[]
+  services: number[]
   userSpace: boolean
   json?: string
   chart?: string
@@ -27,6 +28,8 @@ interface Options {
 
 const EXIT_INTERRUPTED = 130
 const QUICK_S = 0.3
+const SERVICES = [1, 1000, 10_000]
+const QUICK_SERVICES = [1, 100]
 
 const EXAMPLES = `
 Everything, as by default, takes about an hour on two cores; a round a fifth of it. With --json nothing is lost that
@@ -49,13 +52,19 @@ function readOptions(): Options {
     .addOption(wire.default(WIRE_NAMES, 'all'))
     .addOption(family.default(FAMILIES, 'both'))
     .addOption(only.default([], 'all'))
+    .option('--services <n...>', 'numbers of Services to choose among', wholeNumbers, SERVICES)
     .option('--no-user-space', 'leave out tinc, nebula, wireguard-go and n2n')
     .option('--json <file>', 'also write every value to this file, after each round')
     .option('--chart <file>', 'also draw what is judged into this file, as SVG')
     .option('--quick', 'one round of a third of a second: whether it works, not how fast')
     .addHelpText('after', EXAMPLES)
   const options = command.parse().opts<Options>()
-  return options.quick ? { ...options, rounds: 1, seconds: QUICK_S } : options
+  return options.quick ? { ...options, rounds: 1, seconds: QUICK_S, services: QUICK_SERVICES } : options
+}
+
+/** Those that are given take the place of the usual ones. */
+function wholeNumbers(text: string, before: number[]): number[] {
+  return before === SERVICES ? [wholeNumber(text)] : [...before, wholeNumber(text)]
 }
 
 function wholeNumber(text: string): number {
@@ -74,14 +83,20 @@ async function describe(
 
 async function bench(options: Options): Promise<Report> {
   await removeStale()
-  const { rounds, seconds, wire: wires, family: families, only } = options
+  const { rounds, seconds, wire: wires, family: families, only, services } = options
   const absent: Record<string, string> = {}
   const wanted = PEERS.filter(({ kind }) => options.userSpace || kind !== 'user-space')
   for (const { name, absence } of wanted) {
     const why = await absence?.()
     if (why !== undefined) absent[name] = why
   }
-  const contests = chooseContests({ wires, only, peers: wanted.filter(({ name }) => absent[name] === undefined) })
+  const contests = chooseContests({
+    wires,
+    only,
+    services,
+    families,
+    peers: wanted.filter(({ name }) => absent[name] === undefined),
+  })
   const report: Report = {
     machine: await lookAtMachine(),
     begun: new Date(),
@@ -100,7 +115,7 @@ async function bench(options: Options): Promise<Report> {
     if (options.json !== undefined) writeFileSync(options.json, toJson(report))
     if (options.chart !== undefined) writeFileSync(options.chart, drawChart(report))
   }
-  await runRounds(contests, { rounds, seconds, families, progress, roundDone })
+  await runRounds(contests, { rounds, seconds, families, services, progress, roundDone })
   return report
 }
 

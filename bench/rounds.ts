@@ -13,6 +13,8 @@ export interface RoundsOptions {
   rounds: number
   seconds: number
   families: readonly Family[]
+  /** Numbers of Services that are compared. */
+  services: readonly number[]
   progress(line: string): void
   /** After each round, with what there is by then. */
   roundDone(round: number, outcomes: Outcome[]): void
@@ -70,10 +72,10 @@ async function readTurn(contest: Contest, peer: Peer, options: RoundsOptions): P
   const topology = await Topology.create(contest.wire)
   const readings: FamilyReading[] = []
   try {
-    const network = await peer.up(topology)
+    const network = await peer.up(topology, contest.services)
     for (const measure of measuresFor(contest, peer)) {
       for (const family of measure.perFamily ? options.families : (['ipv4'] as const)) {
-        for (const reading of await read(measure, { topology, network, contest, family, seconds: options.seconds })) {
+        for (const reading of await read(measure, { ...options, topology, network, contest, family })) {
           readings.push({ family, reading })
           options.progress(`      ${nameOf(family, reading)}: ${formatValue(reading.value)} ${reading.unit}`)
         }
@@ -92,15 +94,21 @@ interface Occasion {
   contest: Contest
   family: Family
   seconds: number
+  services: readonly number[]
 }
 
 /** A peer without the family has nothing to say. */
-async function read(measure: Measure, { topology, network, contest, family, seconds }: Occasion): Promise<Reading[]> {
+async function read(
+  measure: Measure,
+  { topology, network, contest, family, ...options }: Occasion,
+): Promise<Reading[]> {
   const to = network[contest.place]
   if (to === undefined) throw new Error(`there is no pod for ${contest.place}`)
-  const address = to.addresses[family]
+  const throughService = family === 'ipv4' ? network.clusterIP : undefined
+  const address = contest.services === undefined ? to.addresses[family] : throughService
   if (address === undefined) return []
-  return measure.run({ topology, network, from: network.pod, to, address, seconds })
+  const services = Math.max(...options.services)
+  return measure.run({ topology, network, from: network.pod, to, address, seconds: options.seconds, services })
 }
 
 function note(rows: Row[], peer: Peer, family: Family, reading: Reading): void {

@@ -14,10 +14,12 @@ export interface Subject {
   network: Network
   from: BenchPod
   to: BenchPod
-  /** Of `to`, in the family at hand. */
+  /** Of `to`, or of the Service that it is behind, in the family at hand. */
   address: string
   /** Of each measurement, after its warm-up. */
   seconds: number
+  /** How many Services are many. */
+  services: number
 }
 
 export interface Measure {

@@ -41,6 +41,8 @@ export interface Network {
   otherNode?: BenchPod
   /** How many of these node 1 has. */
   attachedPods: number
+  /** IPv4: of the Service that `otherNode` is behind, where there are Services. */
+  clusterIP?: string
   plugin?: CniPlugin
   daemon?: Daemon
   down(): Promise<void>
@@ -59,7 +61,8 @@ export interface Peer {
   absence?(): Promise<string | undefined>
   /** Version and knobs: what a reader must know to judge the figures. */
   describe(): Promise<string>
-  up(topology: Topology): Promise<Network>
+  /** With so many Services, where there are to be some: one leads to the pod on the other node. */
+  up(topology: Topology, services?: number): Promise<Network>
 }
 
 /** Pods have the MTU that VXLAN leaves, on one node too. A peer that needs more room says so. */

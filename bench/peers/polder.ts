@@ -11,11 +11,15 @@ import { VERSION } from '../../daemon/version.ts'
 import { attachPods } from '../cni-calls.ts'
 import { cpuMsOf, memoryOf } from '../process-facts.ts'
 import { Background, inside, pidsIn, run } from '../processes.ts'
+import { PROGRAMS } from '../programs.ts'
+import { listServices, writeServices } from '../service-list.ts'
 import { type NodeSite, type Topology, UNDERLAY } from '../topology.ts'
 import type { CniPlugin, Daemon, Network, Peer } from './peer.ts'
 
 const POLDERD = fileURLToPath(new URL('../../scripts/polderd', import.meta.url))
-const READY_TIMEOUT_MS = 30_000
+const READY_TIMEOUT_MS = 120_000
+/** Of those that Services have. */
+const SERVED_PORT = '5202'
 
 export const POLDER: Peer = {
   name: 'polder',
@@ -25,7 +29,7 @@ export const POLDER: Peer = {
     return `${VERSION}, Node ${process.versions.node}, one data-path worker a node, default settings: it turns GRO of the underlay on (underlayGro)`
   },
 
-  async up(topology: Topology): Promise<Network> {
+  async up(topology: Topology, services = 0): Promise<Network> {
     const [one, two] = topology.nodes
     const first = await Polderd.start(topology, one)
     const second = await Polderd.start(topology, two)
@@ -36,8 +40,36 @@ export const POLDER: Peer = {
     for (const address of [ipv4, ipv6!]) await untilReaches(pod!.netns, address, [first, second])
     const down = async () => void (await Promise.all([first.stop(), second.stop()]))
     const pods = { pod: pod!, sameNode: sameNode!, otherNode: otherNode!, attachedPods: onOne.length }
-    return { ...pods, plugin: first.plugin, daemon: first, down }
+    const network = { ...pods, plugin: first.plugin, daemon: first, down }
+    return services === 0 ? network : withServices(topology, network, services)
   },
+}
+
+export function clusterFolderOf(topology: Topology): string {
+  return join(topology.folder, 'cluster')
+}
+
+async function withServices(topology: Topology, network: Network, count: number): Promise<Network> {
+  const { services, asked } = listServices(count, network.otherNode!.addresses.ipv4)
+  const others = services.filter((one) => one !== asked)
+  writeServices(clusterFolderOf(topology), [...others, asked])
+  await untilServed(network, asked.clusterIP)
+  return { ...network, clusterIP: asked.clusterIP }
+}
+
+/** What was written last is served: so is what was written before. */
+export async function untilServed({ pod, otherNode }: Network, clusterIP: string): Promise<void> {
+  const server = new Background(inside(otherNode!.netns, [PROGRAMS.rr, 'serve', SERVED_PORT]))
+  try {
+    await server.untilSays('ready')
+    await until(`a Service answers at ${clusterIP}`, [], async () => {
+      const connect = `exec 3<>/dev/tcp/${clusterIP}/${SERVED_PORT}`
+      await run(inside(pod.netns, ['timeout', '0.2', 'bash', '-c', connect]))
+      return true
+    })
+  } finally {
+    await server.end()
+  }
 }
 
 class Polderd implements Daemon {
@@ -62,7 +94,7 @@ class Polderd implements Daemon {
     const socket = join(folder, 'polderd.sock')
     const flags = {
       'node-name': node.name,
-      'cluster-folder': join(topology.folder, 'cluster'),
+      'cluster-folder': clusterFolderOf(topology),
       'underlay-interface': UNDERLAY,
       'state-dir': join(folder, 'state'),
       'cni-conf-dir': join(folder, 'net.d'),

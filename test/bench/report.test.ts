@@ -7,7 +7,13 @@ import type { Outcome, Row } from '../../bench/rounds.ts'
 import { printTable } from '../../bench/table.ts'
 import { judge } from '../../bench/targets.ts'
 
-const contests = chooseContests({ wires: ['mtu', 'nic', 'full'], only: [], peers: PEERS })
+const contests = chooseContests({
+  wires: ['mtu', 'nic', 'full'],
+  only: [],
+  services: [1, 1000],
+  families: ['ipv4', 'ipv6'],
+  peers: PEERS,
+})
 const contest = (title: string) => contests.find((one) => one.title.startsWith(title))!
 const acrossMtu = contest('Across nodes, wire mtu')
 
@@ -103,6 +109,16 @@ test('the JSON has every value, every ratio and the verdicts', () => {
   })
 })
 
+test('through a ClusterIP polder stands beside the kernel with as many Services, and is judged so', () => {
+  const many = contest('Through a ClusterIP, one of 1,000')
+  expect(many.peers.map(({ name }) => name)).toEqual(['polder', 'nftables map', 'iptables'])
+  const values = { polder: [8], 'nftables map': [10], iptables: [1] }
+  const verdict = { peer: 'nftables map', value: 0.8, reached: 'must' }
+  expect(judge(row('TCP connect/close', values), many)).toMatchObject([verdict])
+  const without = chooseContests({ wires: ['mtu'], only: [], services: [1], families: ['ipv6'], peers: PEERS })
+  expect(without.filter(({ services }) => services !== undefined)).toEqual([])
+})
+
 test('the chart has a bar for each peer, follows the colour scheme, runs nothing and escapes what it is told', () => {
   const quiet = row('ping p50', { polder: [1], 'kernel vxlan': [1] }, 'less')
   const chart = drawChart(report([{ contest: acrossMtu, rows: [tcp, quiet] }]))
@@ -115,12 +131,14 @@ test('the chart has a bar for each peer, follows the colour scheme, runs nothing
 })
 
 test('what nobody would measure is left out', () => {
-  const only = (...names: string[]) => chooseContests({ wires: ['mtu'], only: names, peers: PEERS })
+  const only = (...names: string[]) =>
+    chooseContests({ wires: ['mtu'], only: names, services: [1], families: ['ipv4'], peers: PEERS })
   expect(only('ping').map(({ peers }) => peers.map(({ name }) => name))).toEqual([
     ['polder', 'kernel vxlan', 'kernel vxlan, tuned'],
     ['polder', 'veth + bridge'],
   ])
   expect(only('path').map(({ title }) => title)).toEqual(['polder alone'])
+  expect(only('services').map(({ title }) => title)).toEqual(['polder with many Services'])
   const tinc = PEERS.find(({ name }) => name === 'tinc')!
   expect(measuresFor(acrossMtu, tinc).map(({ name }) => name)).toEqual(['tcp', 'rr', 'udp'])
 })
