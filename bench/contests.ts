@@ -103,7 +103,8 @@ export function chooseContests({ wires, only, peers, services, families }: Choic
 
 /** To the measures that are wanted, and the peers that then have anything to do. */
 function narrow(contest: Contest, only: readonly string[]): Contest {
-  const measures = contest.measures.filter(({ name }) => only.length === 0 || only.includes(name))
+  const isAsked = contest.services !== undefined && only.includes(SERVICES.name)
+  const measures = contest.measures.filter(({ name }) => only.length === 0 || isAsked || only.includes(name))
   const narrowed = { ...contest, measures }
   return { ...narrowed, peers: contest.peers.filter((peer) => measuresFor(narrowed, peer).length > 0) }
 }

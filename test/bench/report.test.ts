@@ -138,7 +138,10 @@ test('what nobody would measure is left out', () => {
     ['polder', 'veth + bridge'],
   ])
   expect(only('path').map(({ title }) => title)).toEqual(['polder alone'])
-  expect(only('services').map(({ title }) => title)).toEqual(['polder with many Services'])
+  expect(only('services').map(({ title }) => title)).toEqual([
+    'Through a ClusterIP, one of 1: across nodes, wire mtu, IPv4',
+    'polder with many Services',
+  ])
   const tinc = PEERS.find(({ name }) => name === 'tinc')!
   expect(measuresFor(acrossMtu, tinc).map(({ name }) => name)).toEqual(['tcp', 'rr', 'udp'])
 })

@@ -83,7 +83,10 @@ const node = fc.record({ n: fc.constantFrom(2, 3), zone: fc.constantFrom('a', 'b
   }),
 )
 const step = fc.record({
-  object: fc.oneof({ weight: 3, arbitrary: service }, { weight: 3, arbitrary: pod }, slice, node),
+  object: fc.oneof({ weight: 3, arbitrary: service }, { weight: 3, arbitrary: pod }, slice, {
+    weight: 2,
+    arbitrary: node,
+  }),
   isRemoved: fc.constantFrom(false, false, true),
 })
 

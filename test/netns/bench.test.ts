@@ -77,11 +77,11 @@ describe('scripts/bench', () => {
   test(
     'goes through Services, and changes them',
     async () => {
-      const bench = start('--no-user-space', '--family', 'ipv4', '--only', 'services', 'connections')
+      const bench = start('--no-user-space', '--family', 'ipv4', '--only', 'services')
       const [table, progress] = await Promise.all([text(bench.stdout!), text(bench.stderr!), once(bench, 'close')])
       expect(bench.exitCode, progress).toBe(0)
       const rows = rowsOf(table)
-      expect(rows['Through a ClusterIP, one of 100']).toEqual(['TCP connect/close'])
+      expect(rows['Through a ClusterIP, one of 100']).toEqual(['TCP connect/close', ...LATENCY])
       expect(rows['polder with many Services']).toHaveLength(11)
       expect(table).toContain('nftables map')
       expect(leftovers(bench)).toEqual([])
