@@ -1,7 +1,13 @@
 /** What `get` shows of each kind: column headings, and the cells of one object. `wide` adds to the right. */
 import type { Attachment } from '../daemon/attachments/attachment.ts'
 import { type Namespace, type Node, nodeOf, type Pod } from '../daemon/cluster/objects.ts'
-import { type EndpointSlice, refusalOf, SERVICE_NAME_LABEL, type Service } from '../daemon/cluster/service-objects.ts'
+import {
+  balancerAddressesOf,
+  type EndpointSlice,
+  refusalOf,
+  SERVICE_NAME_LABEL,
+  type Service,
+} from '../daemon/cluster/service-objects.ts'
 import type { Problem } from '../daemon/cluster/store.ts'
 import { formatAge } from './age.ts'
 import { endpointsText } from './describe-service.ts'
@@ -37,7 +43,7 @@ export function headings(kind: Row['kind'], view: View): string[] {
     case 'Service':
       return [
         ...(view.namespaces ? ['NAMESPACE'] : []),
-        ...['NAME', 'TYPE', 'CLUSTER-IP', 'PORT(S)', 'STATUS', 'AGE'],
+        ...['NAME', 'TYPE', 'CLUSTER-IP', 'EXTERNAL-IP', 'PORT(S)', 'STATUS', 'AGE'],
         ...(view.wide ? ['SELECTOR'] : []),
         ...labels,
       ]
@@ -102,10 +108,19 @@ function serviceCells(service: Service, view: View): string[] {
   const selector = Object.entries(spec.selector ?? {}).map(([key, value]) => `${key}=${value}`)
   return [
     ...(view.namespaces ? [metadata.namespace ?? ''] : []),
-    ...[metadata.name, spec.type, orNone(status?.clusterIPs.join(',')), orNone(ports?.join(','))],
+    ...[metadata.name, spec.type, orNone(status?.clusterIPs.join(','))],
+    ...[externalText(service), orNone(ports?.join(','))],
     ...[refused ? 'Refused' : status === undefined ? 'Pending' : 'Accepted', age(service, view)],
     ...(view.wide ? [orNone(selector.join(','))] : []),
   ]
+}
+
+/** What is met from beyond the cluster, but for node ports. */
+function externalText({ spec, status }: Service): string {
+  const externals = (status?.externals ?? []).map(({ ip }) => ip)
+  const addresses = [...new Set([...balancerAddressesOf(status), ...externals])]
+  const isWaiting = spec.type === 'LoadBalancer' && balancerAddressesOf(status).length === 0
+  return [...(isWaiting ? ['<pending>'] : []), ...addresses].join(',') || '<none>'
 }
 
 function sliceCells(slice: EndpointSlice, view: View): string[] {

@@ -1,6 +1,7 @@
 /** `describe` of a Service and of an EndpointSlice: what was asked for, what was given, and who stands behind it. */
 import type { Pod } from '../daemon/cluster/objects.ts'
 import {
+  balancerAddressesOf,
   type EndpointSlice,
   refusalOf,
   SERVICE_NAME_LABEL,
@@ -24,6 +25,10 @@ export function serviceFields(service: Service, slices: readonly EndpointSlice[]
     ['Type', spec.type],
     ['External Name', spec.externalName],
     ['IPs', spec.type === 'ExternalName' ? undefined : (status?.clusterIPs ?? [])],
+    ['Load Balancer IPs', spec.type === 'LoadBalancer' ? balancerText(service) : undefined],
+    ['Load Balancer Source Ranges', spec.loadBalancerSourceRanges],
+    ['External IPs', externalsText(service)],
+    ['Health Check Node Port', status?.healthCheckNodePort?.toString()],
     ['Problem', refusalOf(service)],
     ['Session Affinity', spec.sessionAffinity ?? 'None'],
     ['Internal Traffic Policy', spec.internalTrafficPolicy ?? 'Cluster'],
@@ -31,6 +36,17 @@ export function serviceFields(service: Service, slices: readonly EndpointSlice[]
     ['Ports', spec.ports?.map((port) => portField(service, port, own, pods))],
     ['Conditions', status?.conditions.map(conditionField)],
   ]
+}
+
+function balancerText({ spec, status }: Service): string[] {
+  const addresses = balancerAddressesOf(status)
+  if (addresses.length > 0) return addresses
+  return [spec.loadBalancerClass === undefined ? 'none yet: see loadBalancerPools' : `class ${spec.loadBalancerClass}`]
+}
+
+function externalsText({ status }: Service): string[] | undefined {
+  const ips = new Set((status?.externals ?? []).map(({ ip }) => ip))
+  return ips.size === 0 ? undefined : [...ips]
 }
 
 export function sliceFields({ metadata, addressType, endpoints, ports }: EndpointSlice): Field[] {

@@ -5,6 +5,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Api } from './api/server.ts'
 import type { NodeAttachments } from './attachments/attachments.ts'
+import type { Announcer } from './balancer/announcer.ts'
+import type { HealthChecks } from './balancer/health-checks.ts'
 import type { FolderStore } from './cluster/folder/folder-store.ts'
 import type { Spool } from './cni/spool.ts'
 import type { Config } from './config/config.ts'
@@ -54,6 +56,8 @@ export interface Inner extends ClusterNode, DataPath {
   nodeStatus: NodeStatusPublisher
   runner: Runner | undefined
   host: Host
+  announcer: Announcer
+  healthChecks: HealthChecks
 }
 
 /** All that runs, once it does. */
@@ -66,6 +70,8 @@ const SESSIONS_PATIENCE_MS = 3_600_000
 
 /** In the reverse order of their making. */
 export async function stopAll({
+  announcer,
+  healthChecks,
   nodeStatus,
   runner,
   api,
@@ -75,7 +81,9 @@ export async function stopAll({
   peers,
   ...parts
 }: Parts): Promise<void> {
-  for (const part of [nodeStatus, runner, api, spool, host, services, peers]) await part?.stop()
+  for (const part of [announcer, healthChecks, nodeStatus, runner, api, spool, host, services, peers]) {
+    await part?.stop()
+  }
   await parts.attachments.close()
   parts.fdStore.close()
   await parts.dataPlane.stop()
@@ -94,6 +102,7 @@ export async function takeOver(predecessor: Predecessor, { dataPlane, gate }: Pa
 export function handOverOf(parts: Parts): { running: Running; handedOver: Promise<void> } {
   const { config, systemd, gate, own, store, dataPlane, fdStore, attachments, spool, nodeStatus, runner, host, api } =
     parts
+  const { announcer } = parts
   const { promise: handedOver, resolve } = Promise.withResolvers<void>()
   const running: Running = {
     async pause() {
@@ -119,8 +128,15 @@ export function handOverOf(parts: Parts): { running: Running; handedOver: Promis
       watchdogMs: systemd?.watchdogMs ?? null,
     }),
     takeBack: () => takeDescriptorsBack(config.socket, fdStore),
-    hold: () => dataPlane.hold(),
-    release: () => dataPlane.release(),
+    async hold() {
+      // Until now: the successor is the same node, and goes on with the same leases.
+      await announcer.pause()
+      await dataPlane.hold()
+    },
+    release() {
+      dataPlane.release()
+      announcer.start()
+    },
     leave: () => void leave(parts).then(resolve, resolve),
   }
   return { running, handedOver }
@@ -130,6 +146,8 @@ export function handOverOf(parts: Parts): { running: Running; handedOver: Promis
 async function leave({
   gate,
   api,
+  announcer,
+  healthChecks,
   host,
   services,
   peers,
@@ -141,7 +159,7 @@ async function leave({
 }: Parts): Promise<void> {
   gate.leave()
   const disconnected = api.leave()
-  for (const part of [host, services, peers]) await part.stop()
+  for (const part of [announcer, healthChecks, host, services, peers]) await part.stop()
   await attachments.close()
   fdStore.close()
   await dataPlane.stop()

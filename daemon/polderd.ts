@@ -6,6 +6,9 @@ import type { Logger } from 'pino'
 import { type Api, type ApiOptions, createApi } from './api/server.ts'
 import type { Counters, NodeInfo } from './api/types.ts'
 import { NodeAttachments } from './attachments/attachments.ts'
+import { Announcer } from './balancer/announcer.ts'
+import type { BalancedAddress } from './balancer/choice.ts'
+import { HealthChecks } from './balancer/health-checks.ts'
 import { FolderStore } from './cluster/folder/folder-store.ts'
 import { createCni } from './cni/cni.ts'
 import { installConflist } from './cni/conflist.ts'
@@ -13,6 +16,7 @@ import { Spool } from './cni/spool.ts'
 import type { Config } from './config/config.ts'
 import { prepareFolder } from './config/folders.ts'
 import { NodeStatusPublisher } from './control/node-status.ts'
+import type { Outward } from './control/outward.ts'
 import { Peers } from './control/peers.ts'
 import { nodePortOwner } from './control/service-ports.ts'
 import { Services } from './control/services.ts'
@@ -30,7 +34,7 @@ import { helloOf } from './handover/takeover.ts'
 import { HOST_DEVICE } from './host/device-name.ts'
 import { Host, type HostOptions } from './host/host.ts'
 import { openHostDevice, rangesOf } from './host/host-device.ts'
-import type { NodePortSpec } from './host/nftables.ts'
+import type { Redirect } from './host-ports/frontends.ts'
 import { HostPorts } from './host-ports/host-ports.ts'
 import { Ipam } from './ipam/ipam.ts'
 import { gatewayOf } from './ipam/range.ts'
@@ -97,13 +101,28 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   // We can be talked to, and say so.
   const gate = new Gate()
   if (predecessor !== undefined) await gate.close()
-  const inner = { config, systemd, gate, ...node, ...dataPath, attachments, spool, nodeStatus, runner, host }
+  const outside = openOutside(node, dataPlane, log)
+  const inner = {
+    config,
+    systemd,
+    gate,
+    ...node,
+    ...dataPath,
+    ...outside,
+    attachments,
+    spool,
+    nodeStatus,
+    runner,
+    host,
+  }
   const api = openApi(inner, startedAt, (connection) => outgoing.handOver(connection), log)
   const parts: Parts = { ...inner, api }
   const { running, handedOver } = handOverOf(parts)
   const outgoing = new Outgoing(running, helloOf(config, systemd?.path), log)
   await api.start(predecessor !== undefined)
   if (predecessor !== undefined) await takeOver(predecessor, parts)
+  outside.announcer.start()
+  outside.healthChecks.start()
   // Only now: a DEL is spooled where nobody listens, so none can come in between.
   await spool.start()
   await installConflist({ ...config, spool: `${config.stateDir}/spool` })
@@ -184,11 +203,22 @@ function startHost(
   const directRoutes = (): DirectRoute[] => peers.directRoutes
   const replaceHost = (fd: number): Promise<void> => dataPlane.replaceHost(fd)
   const { virtualAddresses } = services
-  const nodePorts = (): NodePortSpec => {
-    return { nodePorts: services.nodePorts, hostPorts: services.redirects, virtualAddresses }
-  }
+  const outward = (): Outward => services.outward
+  const hostPorts = (): readonly Redirect[] => services.redirects
   const given = { config, own, underlay, store, offloads, fdStore, log }
-  return Host.start({ ...given, ...changes, directRoutes, nodePorts, replaceHost })
+  return Host.start({ ...given, ...changes, directRoutes, outward, hostPorts, virtualAddresses, replaceHost })
+}
+
+/** What this node says of Services to those beyond the cluster. */
+function openOutside(
+  { own, underlay, store, services }: ClusterNode,
+  dataPlane: DataPlane,
+  log: Logger,
+): Pick<Inner, 'announcer' | 'healthChecks'> {
+  const works = (): boolean => dataPlane.works
+  const wanted = (): readonly BalancedAddress[] => services.outward.balanced
+  const announcer = new Announcer({ node: own.name, leases: store.leasesOf(own.name), underlay, wanted, works, log })
+  return { announcer, healthChecks: new HealthChecks({ wanted: () => services.outward.healthChecks, works, log }) }
 }
 
 /** What polderd answers, and to whom it hands over. */

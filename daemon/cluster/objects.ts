@@ -175,3 +175,10 @@ export interface ObjectKey {
 export function nodeOf(pod: Pod): string | undefined {
   return pod.spec.nodeName ?? pod.status?.nodeName
 }
+
+/** The addresses at which the other nodes reach it: where it says nothing, those that a person gave it. */
+export function addressesOf({ metadata, status }: Node): string[] {
+  const annotated = metadata.annotations?.['polder/underlay-address']
+  const own = status?.network.underlayAddresses ?? (status === undefined ? [] : [status.network.underlayAddress])
+  return [...new Set([...(annotated === undefined ? [] : [annotated]), ...own])]
+}

@@ -35,6 +35,17 @@ export interface ServiceSpec {
   publishNotReadyAddresses?: boolean
   /** PreferClose is the older name of PreferSameZone. */
   trafficDistribution?: 'PreferClose' | 'PreferSameZone' | 'PreferSameNode'
+  /** A wish; see also external-plan.ts. */
+  loadBalancerIP?: string
+  /** Absent: polder's. Of another class: somebody else's affair. */
+  loadBalancerClass?: string
+  allocateLoadBalancerNodePorts?: boolean
+  /** Who may come to the load balancer addresses; none: everybody. */
+  loadBalancerSourceRanges?: string[]
+  /** Addresses that somebody routes to the nodes. */
+  externalIPs?: string[]
+  /** Where a node says whether it has endpoints. Absent or 0: any free one, where the traffic policy is Local. */
+  healthCheckNodePort?: number
 }
 
 export interface ServiceNodePort {
@@ -43,9 +54,20 @@ export interface ServiceNodePort {
   nodePort: number
 }
 
+/** An address of its own at which a Service is met from beyond the cluster. */
+export interface ServiceExternal {
+  ip: string
+  port: number
+  protocol: ServiceProtocol
+}
+
 export interface ServiceStatus {
   clusterIPs: string[]
   nodePorts: ServiceNodePort[]
+  loadBalancer?: { ingress: { ip: string }[] }
+  /** Those of spec.externalIPs that are its own, port by port. */
+  externals?: ServiceExternal[]
+  healthCheckNodePort?: number
   conditions: Condition[]
 }
 
@@ -80,12 +102,14 @@ export interface EndpointSlice {
 /** Which Service a slice belongs to. */
 export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name'
 export const HEADLESS = 'None'
+export const NODE_PORT_FIRST = 30_000
+export const NODE_PORT_LAST = 32_767
 /** The condition that says whether a Service has what it asks for. */
 export const ACCEPTED = 'Accepted'
 
 /** The Service as others read it: what was given to it stands in its spec. */
 export function withAllocation(service: Service, status: ServiceStatus): Service {
-  const { clusterIPs, nodePorts } = status
+  const { clusterIPs, nodePorts, healthCheckNodePort } = status
   const ports = service.spec.ports?.map((port) => {
     const given = nodePorts.find((one) => one.port === port.port && one.protocol === port.protocol)
     return given === undefined ? port : { ...port, nodePort: given.nodePort }
@@ -94,6 +118,8 @@ export function withAllocation(service: Service, status: ServiceStatus): Service
   const spec: ServiceSpec = { ...service.spec, ...(ports !== undefined && { ports }) }
   delete spec.clusterIP
   delete spec.clusterIPs
+  delete spec.healthCheckNodePort
+  if (healthCheckNodePort !== undefined) spec.healthCheckNodePort = healthCheckNodePort
   if (clusterIP !== undefined) Object.assign(spec, { clusterIP, clusterIPs })
   if (clusterIP !== undefined && clusterIP !== HEADLESS) spec.ipFamilies = clusterIPs.map(familyOf)
   return { ...service, spec, status }
@@ -103,6 +129,11 @@ export function withAllocation(service: Service, status: ServiceStatus): Service
 export function refusalOf({ status }: Service): string | undefined {
   const condition = status?.conditions.find(({ type }) => type === ACCEPTED)
   return condition?.status === 'False' ? (condition.message ?? condition.reason) : undefined
+}
+
+/** Its addresses from the pools. */
+export function balancerAddressesOf(status: ServiceStatus | undefined): string[] {
+  return status?.loadBalancer?.ingress.map(({ ip }) => ip) ?? []
 }
 
 export function familyOf(address: string): IpFamily {

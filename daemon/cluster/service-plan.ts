@@ -8,21 +8,29 @@
 import { createHash } from 'node:crypto'
 import ipaddr from 'ipaddr.js'
 import { ADDRESS_BITS, contains, formatCidr, parseCidr } from '../config/cidr.ts'
+import { type ExternalPlan, NOTHING_EXTERNAL, planExternal } from './external-plan.ts'
 import {
   familyOf,
   HEADLESS,
   type IpFamily,
+  NODE_PORT_FIRST,
+  NODE_PORT_LAST,
   type Service,
   type ServiceProtocol,
   type ServiceSpec,
 } from './service-objects.ts'
 
-export const NODE_PORT_FIRST = 30_000
-export const NODE_PORT_LAST = 32_767
 const NODE_PORTS_LEFT = 86
 const ADDRESSES_LEFT_MAX = 256
 /** Of a wider range no more are handed out. */
 const ADDRESSES_MAX = 2 ** 16
+
+/** Where addresses of Services may lie, and where not. */
+export interface ServiceRanges {
+  podCIDRs: readonly string[]
+  serviceCIDRs: readonly string[]
+  loadBalancerPools: readonly string[]
+}
 
 export interface WantedAddress {
   family: IpFamily
@@ -41,12 +49,16 @@ export interface ServicePlan {
   isHeadless: boolean
   addresses: WantedAddress[]
   nodePorts: WantedNodePort[]
+  external: ExternalPlan
   mistakes: string[]
 }
 
-export function planService({ spec }: Service, serviceCIDRs: readonly string[]): ServicePlan {
-  const plan: ServicePlan = { isHeadless: spec.clusterIP === HEADLESS, addresses: [], nodePorts: [], mistakes: [] }
-  if (spec.type === 'ExternalName' || plan.isHeadless) return plan
+export function planService(service: Service, ranges: ServiceRanges): ServicePlan {
+  const { spec } = service
+  const { serviceCIDRs } = ranges
+  const isHeadless = spec.clusterIP === HEADLESS
+  const plan: ServicePlan = { isHeadless, addresses: [], nodePorts: [], external: NOTHING_EXTERNAL, mistakes: [] }
+  if (spec.type === 'ExternalName' || isHeadless) return plan
   const offered = serviceCIDRs.map((cidr) => familyOf(cidr))
   for (const family of familiesOf(spec, offered, plan.mistakes)) {
     const address = requested(spec).find((one) => familyOf(one) === family)
@@ -55,6 +67,8 @@ export function planService({ spec }: Service, serviceCIDRs: readonly string[]):
     else plan.mistakes.push(mistake)
   }
   if (spec.type === 'NodePort' || spec.type === 'LoadBalancer') planNodePorts(spec, plan)
+  const families = plan.addresses.map(({ family }) => family)
+  plan.external = planExternal(service, families, ranges, plan.mistakes)
   return plan
 }
 
@@ -89,9 +103,11 @@ function misplaced(address: string, serviceCIDRs: readonly string[]): string | u
   return `spec.clusterIP: ${address} is not among the addresses of ${range} that are given to Services`
 }
 
-function planNodePorts({ ports }: ServiceSpec, plan: ServicePlan): void {
+function planNodePorts({ type, ports, allocateLoadBalancerNodePorts }: ServiceSpec, plan: ServicePlan): void {
+  const onlyAsked = type === 'LoadBalancer' && allocateLoadBalancerNodePorts === false
   for (const { port, protocol, nodePort } of ports ?? []) {
     const isOpen = nodePort === undefined || nodePort === 0
+    if (isOpen && onlyAsked) continue
     if (isOpen || (nodePort >= NODE_PORT_FIRST && nodePort <= NODE_PORT_LAST)) {
       plan.nodePorts.push({ port, protocol, nodePort: isOpen ? undefined : nodePort })
       continue

@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { cidrMistake } from '../config/cidr.ts'
 import { DNS_LABEL, DNS_LABEL_RULE, DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE } from '../config/dns-name.ts'
 import { conditions, keyed, labelValue, namespacedMetadata, portName, portNumber, text } from './fields.ts'
 import { type EndpointSlice, HEADLESS, type Service, type ServiceSpec, type ServiceStatus } from './service-objects.ts'
@@ -11,6 +12,8 @@ import { type EndpointSlice, HEADLESS, type Service, type ServiceSpec, type Serv
 const PORTS_MAX = 100
 const ENDPOINTS_MAX = 1000
 const HINTS_MAX = 8
+const SOURCE_RANGES_MAX = 1000
+const EXTERNAL_IPS_MAX = 100
 
 const protocol = z.enum(['TCP', 'UDP', 'SCTP']).default('TCP')
 const family = z.enum(['IPv4', 'IPv6'])
@@ -19,6 +22,13 @@ const clusterIP = z.string().refine((value) => value === '' || value === HEADLES
   error: 'must be an IP address or None',
 })
 const policy = z.enum(['Cluster', 'Local']).exactOptional()
+
+/** Kubernetes lets host bits and blanks pass, and so does this. */
+const sourceRange = z.string().superRefine((value, context) => {
+  const message = cidrMistake(value.trim())
+  if (message !== undefined && !message.startsWith('must have no host bits'))
+    context.addIssue({ code: 'custom', message })
+})
 
 const servicePort = z.strictObject({
   name: text(DNS_LABEL, DNS_LABEL_RULE).exactOptional(),
@@ -49,6 +59,12 @@ const serviceSpec = z
       .exactOptional(),
     publishNotReadyAddresses: z.boolean().exactOptional(),
     trafficDistribution: z.enum(['PreferClose', 'PreferSameZone', 'PreferSameNode']).exactOptional(),
+    loadBalancerIP: z.union([z.literal(''), address], { error: 'must be an IP address' }).exactOptional(),
+    loadBalancerClass: z.string().min(1).exactOptional(),
+    allocateLoadBalancerNodePorts: z.boolean().exactOptional(),
+    loadBalancerSourceRanges: z.array(sourceRange).max(SOURCE_RANGES_MAX).exactOptional(),
+    externalIPs: z.array(address).max(EXTERNAL_IPS_MAX).exactOptional(),
+    healthCheckNodePort: z.union([z.literal(0), portNumber], { error: 'must be a port' }).exactOptional(),
   })
   .superRefine(checkServiceSpec)
 
@@ -147,5 +163,8 @@ export const endpointSlice: z.ZodType<EndpointSlice> = z
 export const SERVICE_STATUS_SCHEMA: z.ZodType<ServiceStatus> = z.looseObject({
   clusterIPs: z.array(z.union([address, z.literal(HEADLESS)])),
   nodePorts: z.array(z.looseObject({ port: portNumber, protocol, nodePort: portNumber })),
+  loadBalancer: z.looseObject({ ingress: z.array(z.looseObject({ ip: address })) }).exactOptional(),
+  externals: z.array(z.looseObject({ ip: address, port: portNumber, protocol })).exactOptional(),
+  healthCheckNodePort: portNumber.exactOptional(),
   conditions,
 })

@@ -5,6 +5,7 @@
  * What a backend owes: `onChange` reports every difference once, in batches, `previous` absent on creation and
  * `current` absent on deletion; a broken object never replaces the last good one but is listed by `problems()`.
  */
+import type { Leases } from './leases.ts'
 import type { ClusterObject, Kind, Node, NodeStatus, ObjectKey, Pod } from './objects.ts'
 import type { Service } from './service-objects.ts'
 
@@ -35,6 +36,8 @@ export interface ClusterStore {
   isSettled(service: Service): boolean
   /** Gives it what it asks for, or says on its object what it cannot have. Any number of callers may ask at once. */
   settleService(service: Service): Promise<void>
+  /** By which the nodes agree who answers for an address on the link. */
+  leasesOf(node: string): Leases
   /** Binds a pod without `spec.nodeName` to a node; false when another node was first. Exactly one caller ever wins. */
   bind(pod: Pod, nodeName: string): Promise<boolean>
   /**

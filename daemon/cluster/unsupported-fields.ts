@@ -96,16 +96,6 @@ export const UNSUPPORTED_FIELDS: Record<Kind, Record<string, readonly string[]>>
     spec: ['configSource', 'externalID', 'podCIDR', 'providerID', 'taints', 'unschedulable'],
   },
   Namespace: { '': ['spec'], metadata: METADATA },
-  Service: {
-    metadata: METADATA,
-    spec: [
-      'allocateLoadBalancerNodePorts',
-      'externalIPs',
-      'healthCheckNodePort',
-      'loadBalancerClass',
-      'loadBalancerIP',
-      'loadBalancerSourceRanges',
-    ],
-  },
+  Service: { metadata: METADATA },
   EndpointSlice: { metadata: METADATA, endpoints: ['deprecatedTopology'] },
 }

@@ -7,6 +7,8 @@ export interface Config {
   nodeMaskSizeIPv6: number
   /** Where Services have their addresses, at most one range for each family. */
   serviceCIDRs: string[]
+  /** Where Services of type LoadBalancer have their addresses from: CIDRs, or FIRST-LAST. */
+  loadBalancerPools: string[]
   clusterFolder: string
   /** Empty: the interface of the underlay address, or of the default route, or the only one that is up. */
   underlayInterface: string

@@ -7,6 +7,7 @@
  */
 import { readFileSync, statSync } from 'node:fs'
 import { PolderError } from '../errors.ts'
+import { poolOf, poolsOverlap } from './address-pool.ts'
 import { overlap, parseCidr } from './cidr.ts'
 import type { Config } from './config.ts'
 import { suggestion } from './nearest.ts'
@@ -64,6 +65,7 @@ export function loadConfig(
   if (mistakes.length === 0) {
     checkMaskSizes(config as unknown as Config, places, mistakes)
     checkServiceRanges(config as unknown as Config, places, mistakes)
+    checkPools(config as unknown as Config, places, mistakes)
   }
   if (mistakes.length > 0) throw badConfig(mistakes)
   return { config: config as unknown as Config, file: file.path, places }
@@ -116,6 +118,23 @@ function checkServiceRanges(config: Config, places: Record<SettingKey, string>, 
   for (const range of config.serviceCIDRs) {
     const pods = config.podCIDRs.find((cidr) => overlap(parseCidr(cidr), parseCidr(range)))
     if (pods !== undefined) mistakes.push(`${places.serviceCIDRs}: ${range} overlaps with ${pods} (${places.podCIDRs})`)
+  }
+}
+
+/** An address of a pool is nobody else's, and of one pool. */
+function checkPools(config: Config, places: Record<SettingKey, string>, mistakes: string[]): void {
+  const { podCIDRs, serviceCIDRs, loadBalancerPools } = config
+  for (const [index, pool] of loadBalancerPools.entries()) {
+    const others: [SettingKey, string[]][] = [
+      ['podCIDRs', podCIDRs],
+      ['serviceCIDRs', serviceCIDRs],
+      ['loadBalancerPools', loadBalancerPools.slice(0, index)],
+    ]
+    for (const [key, ranges] of others) {
+      const other = ranges.find((range) => poolsOverlap(poolOf(range), poolOf(pool)))
+      if (other === undefined) continue
+      mistakes.push(`${places.loadBalancerPools}: ${pool} overlaps with ${other} (${places[key]})`)
+    }
   }
 }
 

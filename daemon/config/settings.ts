@@ -6,6 +6,7 @@
 import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { z } from 'zod'
+import { poolMistake } from './address-pool.ts'
 import { cidrMistake, formatCidr, parseCidr } from './cidr.ts'
 import type { Config } from './config.ts'
 import { DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE } from './dns-name.ts'
@@ -51,6 +52,11 @@ const networks = z
     error: 'must hold at most one network for each address family',
   })
 
+const pool = z.string({ error: 'must be a pool such as 192.0.2.16/28' }).superRefine((text, context) => {
+  const message = poolMistake(text)
+  if (message !== undefined) context.addIssue({ code: 'custom', message })
+})
+
 export const SETTINGS: Settings = {
   nodeName: {
     check: matching((name) => DNS_SUBDOMAIN.test(name), DNS_SUBDOMAIN_RULE),
@@ -78,6 +84,13 @@ export const SETTINGS: Settings = {
     default: ['10.96.0.0/16', 'fd00:10:96::/112'],
     meaning:
       'Ranges that Services take their addresses from, at most one for each address family; of a wide one the first 65536.',
+  },
+  loadBalancerPools: {
+    check: z.array(pool, { error: 'must be a list of pools' }),
+    default: [],
+    defaultFrom: 'none',
+    meaning:
+      'Addresses for Services of type LoadBalancer, as networks or FIRST-LAST, tried in this order; the nodes answer for them on the underlay.',
   },
   clusterFolder: {
     check: absolutePath,

@@ -3,12 +3,15 @@
  * that it has. Pure.
  *
  * A node port has two kinds of frontends. What comes from outside, or from the host, the kernel has sent on to the node's
- * virtual address (host/nftables.ts); a pod that asks for an address of the node is met at that address.
+ * virtual address (host/nftables.ts); a pod that asks for an address of the node is met at that address. Load balancer
+ * addresses and externalIPs are met at themselves. Where only some sources may come to the former, these are a service
+ * port of their own, with the same endpoints.
  */
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../packet/formats/protocols.ts'
 import type { Frontend, ServicePort } from '../../packet/tables/services.ts'
 import type { Pod } from '../cluster/objects.ts'
 import {
+  balancerAddressesOf,
   type EndpointSlice,
   familyOf,
   HEADLESS,
@@ -30,6 +33,8 @@ export interface Here extends Topology {
   addresses: readonly string[]
   /** Where the host sends what comes to a node port, one for each family. */
   virtualAddresses: readonly string[]
+  /** What every node of the cluster is reached at. */
+  nodeAddresses: readonly string[]
 }
 
 export interface NodePort {
@@ -46,9 +51,9 @@ export function servicePortsOf(
 ): ServicePort[] {
   const { ports = [] } = service.spec
   return clusterIPsOf(service).flatMap((clusterIP) =>
-    ports.map((port) => {
+    ports.flatMap((port) => {
       const family = familyOf(clusterIP)
-      return servicePortOf(service, port, clusterIP, endpointsOf(service, port, family, slices, pods), here)
+      return portsOf(service, port, clusterIP, endpointsOf(service, port, family, slices, pods), here)
     }),
   )
 }
@@ -83,13 +88,13 @@ function given({ status }: Service, nodePort: number | undefined): boolean {
   return nodePort !== undefined && status?.nodePorts.some((one) => one.nodePort === nodePort) === true
 }
 
-function servicePortOf(
+function portsOf(
   service: Service,
   port: ServicePortSpec,
   clusterIP: string,
   endpoints: readonly ServiceEndpoint[],
   here: Here,
-): ServicePort {
+): ServicePort[] {
   const { spec } = service
   const all = usable(endpoints)
   const near = usable(endpoints, (ready) => nearest(ready, service, here))
@@ -100,10 +105,12 @@ function servicePortOf(
   const kept =
     port.protocol === 'UDP' ? endpoints.filter((one) => all.includes(one) || one.terminating) : [...endpoints]
   const indices = (list: readonly ServiceEndpoint[]): number[] => list.map((one) => kept.indexOf(one))
-  return {
+  const frontends = frontendsOf(service, port, clusterIP, here)
+  const balanced = balancedOf(service, port, clusterIP)
+  const made: ServicePort = {
     identity: identityOf(nameOf(service, port), familyOf(clusterIP)),
     protocol: PROTOCOLS[port.protocol],
-    frontends: frontendsOf(service, port, clusterIP, here),
+    frontends: [...frontends, ...balanced],
     endpoints: kept.map(({ address, port: number, identity }) => ({ address, port: number, identity })),
     usable: all.length,
     inside: indices(inside),
@@ -114,12 +121,28 @@ function servicePortOf(
         : 0,
     sourceRanges: [],
   }
+  const sourceRanges = (spec.loadBalancerSourceRanges ?? []).map((range) => range.trim())
+  if (balanced.length === 0 || sourceRanges.length === 0) return [made]
+  return [
+    { ...made, frontends },
+    { ...made, frontends: balanced, sourceRanges },
+  ]
+}
+
+function balancedOf({ status }: Service, { port }: ServicePortSpec, clusterIP: string): Frontend[] {
+  const addresses = balancerAddressesOf(status).filter((address) => familyOf(address) === familyOf(clusterIP))
+  return addresses.map((address) => ({ address, port }))
 }
 
 function frontendsOf(service: Service, port: ServicePortSpec, clusterIP: string, here: Here): Frontend[] {
   const frontends: Frontend[] = [{ address: clusterIP, port: port.port }]
-  if (!given(service, port.nodePort)) return frontends
   const ofFamily = (address: string): boolean => familyOf(address) === familyOf(clusterIP)
+  for (const { ip, ...external } of service.status?.externals ?? []) {
+    if (!ofFamily(ip) || external.port !== port.port || external.protocol !== port.protocol) continue
+    const sharesAddress = here.nodeAddresses.includes(ip)
+    frontends.push({ address: ip, port: port.port, ...(sharesAddress && { sharesAddress }) })
+  }
+  if (!given(service, port.nodePort)) return frontends
   for (const address of here.virtualAddresses.filter(ofFamily)) {
     frontends.push({ address, port: port.nodePort! })
   }

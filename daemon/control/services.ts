@@ -11,14 +11,15 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from 'pino'
 import { ServiceBuilder } from '../../packet/tables/service-builder.ts'
 import type { ServiceBuffers, ServicePort } from '../../packet/tables/services.ts'
-import type { Node } from '../cluster/objects.ts'
+import { addressesOf, type Node } from '../cluster/objects.ts'
 import type { Service } from '../cluster/service-objects.ts'
 import type { Change, ClusterStore } from '../cluster/store.ts'
 import { hostPortFrontends, type Redirect, redirectsOf } from '../host-ports/frontends.ts'
 import type { HostPorts } from '../host-ports/host-ports.ts'
 import { gatewayOf, networkAddressOf } from '../ipam/range.ts'
+import { areSame, isNothing, type Outward, outwardOf } from './outward.ts'
 import { ServiceIndex } from './service-index.ts'
-import { type Here, type NodePort, nodePortsOf, servicePortsOf } from './service-ports.ts'
+import { type Here, servicePortsOf } from './service-ports.ts'
 import type { OwnNode } from './surroundings.ts'
 import { ZONE_LABEL } from './traffic-distribution.ts'
 
@@ -53,10 +54,10 @@ export class Services {
   /** Those that may not have what they ask for, and those that are being given it. */
   readonly #unsettled = new Set<string>()
   readonly #settling = new Set<string>()
-  readonly #nodePortsByName = new Map<string, NodePort[]>()
-  #nodePorts: readonly NodePort[] | undefined
   /** Who waits for the data path to know of the host ports; undefined: they have not changed. */
   #hostPortsChanged: PromiseWithResolvers<void> | undefined
+  readonly #outwardByName = new Map<string, Outward>()
+  #outward: Outward | undefined
   #here: Here
   #handOver: ((services: ServiceBuffers) => Promise<void>) | undefined
   readonly #unsubscribe: () => void
@@ -78,10 +79,19 @@ export class Services {
     return this.#builder.build()
   }
 
-  /** The node ports that the host must send on; another array after every change. */
-  get nodePorts(): readonly NodePort[] {
-    this.#nodePorts ??= [...this.#nodePortsByName.keys()].sort().flatMap((name) => this.#nodePortsByName.get(name)!)
-    return this.#nodePorts
+  /** What the host and the link must do for them; another object after every change. */
+  get outward(): Outward {
+    if (this.#outward === undefined) {
+      const all = [...this.#outwardByName.keys()].sort().map((name) => this.#outwardByName.get(name)!)
+      this.#outward = {
+        nodePorts: all.flatMap(({ nodePorts }) => nodePorts),
+        addresses: [...new Set(all.flatMap(({ addresses }) => addresses))],
+        externals: all.flatMap(({ externals }) => externals),
+        balanced: all.flatMap(({ balanced }) => balanced),
+        healthChecks: all.flatMap(({ healthChecks }) => healthChecks),
+      }
+    }
+    return this.#outward
   }
 
   /** The host ports that the host must send on. */
@@ -131,7 +141,7 @@ export class Services {
     if (isDeepStrictEqual(here, before)) return
     this.#here = here
     const areZonesSame = isDeepStrictEqual(here.zones, before.zones)
-    for (const name of areZonesSame ? this.#nodePortsByName.keys() : this.#index.names()) this.#dirty.add(name)
+    for (const name of areZonesSame ? this.#outwardByName.keys() : this.#index.names()) this.#dirty.add(name)
     if (this.#options.hostPorts.list().length > 0) this.#noteHostPorts()
   }
 
@@ -143,6 +153,7 @@ export class Services {
       addresses: [...new Set([own.underlayAddress, ...underlay, ...own.podCIDRs.map(gatewayOf)])],
       virtualAddresses: own.podCIDRs.map(networkAddressOf),
       zones: zonesOf(store.list('Node')),
+      nodeAddresses: [...new Set([own.underlayAddress, ...store.list('Node').flatMap(addressesOf)])],
     }
   }
 
@@ -210,14 +221,16 @@ export class Services {
     const service = this.#index.service(name)
     const before = this.#computed.get(name)
     if (service !== before?.service) this.#unsettled.add(name)
-    this.#noteNodePorts(name, service === undefined ? [] : nodePortsOf(service))
     if (service === undefined) {
+      this.#noteOutward(name, undefined)
       this.#computed.delete(name)
       this.#builder.set(name, [])
       return
     }
     try {
-      const made = servicePortsOf(service, this.#index.slicesOf(name), this.#index.podsOf(service), this.#here)
+      const behind = [this.#index.slicesOf(name), this.#index.podsOf(service), this.#here] as const
+      const made = servicePortsOf(service, ...behind)
+      this.#noteOutward(name, outwardOf(service, ...behind))
       const ports = made.map((port, i) => {
         const old = before?.ports[i]
         return old !== undefined && isDeepStrictEqual(old, port) ? old : port
@@ -229,11 +242,14 @@ export class Services {
     }
   }
 
-  #noteNodePorts(name: string, nodePorts: NodePort[]): void {
-    if (isDeepStrictEqual(nodePorts, this.#nodePortsByName.get(name) ?? [])) return
-    this.#nodePorts = undefined
-    if (nodePorts.length === 0) this.#nodePortsByName.delete(name)
-    else this.#nodePortsByName.set(name, nodePorts)
+  #noteOutward(name: string, outward: Outward | undefined): void {
+    const before = this.#outwardByName.get(name)
+    if (outward === undefined || isNothing(outward)) {
+      if (this.#outwardByName.delete(name)) this.#outward = undefined
+    } else if (!areSame(before, outward)) {
+      this.#outwardByName.set(name, outward)
+      this.#outward = undefined
+    }
   }
 
   #settle(): void {

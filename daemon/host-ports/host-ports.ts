@@ -6,7 +6,7 @@
  * Published is what the data path carries and the host sends on; both are told of every change.
  */
 import type { Attachment } from '../attachments/attachment.ts'
-import { NODE_PORT_FIRST, NODE_PORT_LAST } from '../cluster/service-plan.ts'
+import { NODE_PORT_FIRST, NODE_PORT_LAST } from '../cluster/service-objects.ts'
 import { PolderError } from '../errors.ts'
 import { type Listener, listenersAt, ownerOf } from './listeners.ts'
 import { familiesOf, type HostPort, nameOfPort, onlyAddressOf, overlaps, type PortMapping } from './port-mapping.ts'

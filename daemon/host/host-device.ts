@@ -26,7 +26,7 @@ export interface HostDeviceSpec {
   mtuBytes: number
   /** Bare addresses of the node in the pod network, one a family. */
   gateways: string[]
-  /** What leads to polder0: the pod and service ranges of the whole cluster. */
+  /** What leads to polder0: the pod and service ranges of the whole cluster, and Services' other addresses. */
   ranges: string[]
 }
 
@@ -151,6 +151,6 @@ function isIPv6(text: string): boolean {
   return text.includes(':')
 }
 
-function hostPrefix(address: string): string {
+export function hostPrefix(address: string): string {
   return `${address}/${isIPv6(address) ? 128 : 32}`
 }

@@ -8,9 +8,11 @@ import type { Finding } from '../api/types.ts'
 import type { ClusterStore } from '../cluster/store.ts'
 import { parseCidr } from '../config/cidr.ts'
 import type { Config } from '../config/config.ts'
+import type { Outward } from '../control/outward.ts'
 import type { DirectRoute, OwnNode } from '../control/surroundings.ts'
 import { movedUnderlay, podMtusOf, type Underlay } from '../control/underlay.ts'
 import type { FdStore } from '../handover/fd-store.ts'
+import type { Redirect } from '../host-ports/frontends.ts'
 import { gatewayOf } from '../ipam/range.ts'
 import { Netlink } from '../netlink/netlink.ts'
 import type { NetlinkError } from '../netlink/netlink-error.ts'
@@ -23,9 +25,16 @@ import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
 import { findingOf, survey } from './findings/survey.ts'
 import { bringForwarding } from './forwarding.ts'
-import { bringHostDevice, bringHostSysctls, type HostDeviceSpec, openHostDevice, rangesOf } from './host-device.ts'
+import {
+  bringHostDevice,
+  bringHostSysctls,
+  type HostDeviceSpec,
+  hostPrefix,
+  openHostDevice,
+  rangesOf,
+} from './host-device.ts'
 import type { Mended } from './mended.ts'
-import { NftTable, type NodePortSpec, tableScript } from './nftables.ts'
+import { NftTable, tableScript } from './nftables.ts'
 import { bringReceiveOffload } from './receive-offload.ts'
 import { type Duty, Upkeep } from './upkeep.ts'
 
@@ -42,8 +51,12 @@ export interface HostOptions {
   replaceHost: (fd: number) => Promise<void>
   /** What the host routes to peers without polder0. */
   directRoutes: () => DirectRoute[]
-  /** What comes to these ports of the node, and where it is sent. */
-  nodePorts: () => NodePortSpec
+  /** What Services need of the host. */
+  outward: () => Outward
+  /** The host ports of pods that are sent on. */
+  hostPorts: () => readonly Redirect[]
+  /** Where what comes to a node port is sent, one for each family. */
+  virtualAddresses: readonly string[]
   /** Called when the node's address on the underlay is another; brings `own` and `underlay` to it. */
   underlayMoved: (underlay: Underlay) => Promise<void>
   /** Called after own.mtuBytes has changed. */
@@ -69,6 +82,7 @@ export class Host {
   /** What the host should be like, as of the last look. */
   #wanted = ''
   #directRoutes: DirectRoute[] = []
+  #addresses: readonly string[] = []
   #natIsHeld: boolean | undefined
 
   private constructor(options: HostOptions) {
@@ -160,14 +174,16 @@ export class Host {
 
   /** The host, by what the kernel says; or what it should be. */
   #hasChanged(): boolean {
-    const wanted = `${this.#script()}${JSON.stringify(this.#options.directRoutes())}`
+    const { directRoutes, outward } = this.#options
+    const wanted = `${this.#script()}${JSON.stringify([directRoutes(), outward().addresses])}`
     const isOther = wanted !== this.#wanted
     this.#wanted = wanted
     return this.#notices.taken() || isOther
   }
 
   #script(): string {
-    const { config, own, store, nodePorts } = this.#options
+    const { config, own, store, outward, hostPorts, virtualAddresses } = this.#options
+    const { nodePorts, externals } = outward()
     const others = store.list('Node').flatMap((node) => underlayAddressOf(node) ?? [])
     return tableScript({
       podCIDRs: config.podCIDRs,
@@ -175,19 +191,30 @@ export class Host {
       nodeAddresses: [...new Set([own.underlayAddress, ...others])],
       device: HOST_DEVICE,
       vxlanPort: config.vxlanPort,
-      ...nodePorts(),
+      virtualAddresses,
+      nodePorts,
+      externals,
+      hostPorts: hostPorts(),
     })
   }
 
   #deviceSpec(): HostDeviceSpec {
-    const { config, own } = this.#options
-    return { mtuBytes: own.mtuBytes, gateways: this.#gateways, ranges: rangesOf(config) }
+    const { config, own, outward } = this.#options
+    const ranges = [...rangesOf(config), ...outward().addresses.map(hostPrefix)]
+    return { mtuBytes: own.mtuBytes, gateways: this.#gateways, ranges }
   }
 
   async #bringDevice(): Promise<Mended[]> {
-    const { fdStore, replaceHost } = this.#options
+    const { fdStore, replaceHost, outward } = this.#options
     const spec = this.#deviceSpec()
-    if (this.#netlink.link(HOST_DEVICE) !== undefined) return bringHostDevice(this.#netlink, spec)
+    if (this.#netlink.link(HOST_DEVICE) !== undefined) {
+      // Services that came or went are nothing that somebody took away; what was, shows at the next look.
+      const { addresses } = outward()
+      const isNews = !isDeepStrictEqual(addresses, this.#addresses)
+      this.#addresses = addresses
+      const mended = bringHostDevice(this.#netlink, spec)
+      return mended.filter(({ kind }) => kind !== 'route' || !isNews)
+    }
     await replaceHost(openHostDevice(this.#netlink, spec, fdStore))
     return [{ kind: 'link', what: `${HOST_DEVICE}, made anew` }]
   }

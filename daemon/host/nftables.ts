@@ -14,6 +14,9 @@
  * address, to which only polder0 leads: there the path chooses the endpoint (packet/path/service.ts). A host port of one
  * address goes before one of all, and both before a node port.
  *
+ * An externalIP of a Service that is an address of this host (any of its own: `fib daddr type local`) goes on to the
+ * Service's cluster address, which polder0 leads to as well; every other one does so by a route.
+ *
  * A table that translates makes the kernel track every connection of the host. The tunnels between nodes are no
  * connections: tracking them would cost a look-up a packet, and be of no use to anybody.
  *
@@ -22,6 +25,7 @@
  * while nothing changes. Other tables are never touched, and cannot be overruled: an accept here does not undo a drop
  * there (findings/firewall.ts).
  */
+import type { ExternalPort } from '../control/outward.ts'
 import type { NodePort } from '../control/service-ports.ts'
 import type { Redirect } from '../host-ports/frontends.ts'
 import type { NfTables } from '../netlink/nf-tables.ts'
@@ -35,6 +39,7 @@ export interface NodePortSpec {
   hostPorts: readonly Redirect[]
   /** Where what comes to a node port is sent, one for each family: addresses that only polder0 leads to. */
   virtualAddresses: readonly string[]
+  externals: readonly ExternalPort[]
 }
 
 export interface TableSpec extends NodePortSpec {
@@ -52,7 +57,9 @@ export interface TableSpec extends NodePortSpec {
 /** The script that puts the table in place of whatever is there. */
 export function tableScript(spec: TableSpec): string {
   const families = ([4, 6] as const).map((family) => masqueradeOf(spec, family)).filter((part) => part !== undefined)
-  const ports = ([4, 6] as const).map((family) => nodePortsOf(spec, family)).filter((part) => part !== undefined)
+  const ports = ([4, 6] as const)
+    .flatMap((family) => [nodePortsOf(spec, family), externalsOf(spec, family)])
+    .filter((part) => part !== undefined)
   return `add table ${TABLE}
 delete table ${TABLE}
 table ${TABLE} {
@@ -142,6 +149,28 @@ function hostPortsOf(
     ),
   ]
   return { maps: both.map(({ map }) => map), rules: both.map(({ rule }) => rule) }
+}
+
+function externalsOf(spec: TableSpec, family: 4 | 6): NodePortRules | undefined {
+  const externals = spec.externals.filter(({ ip }) => isOf(family)(ip))
+  if (externals.length === 0) return undefined
+  const [type, header] = family === 4 ? ['ipv4_addr', 'ip'] : ['ipv6_addr', 'ip6']
+  const elements = externals.map(
+    ({ ip, protocol, port, clusterIP }) => `${ip} . ${protocol.toLowerCase()} . ${port} : ${clusterIP}`,
+  )
+  const clusterIPs = [...new Set(externals.map(({ clusterIP }) => clusterIP))].toSorted()
+  return {
+    sets: [
+      `  map externals${family} {
+    type ${type} . inet_proto . inet_service : ${type}
+    elements = { ${elements.toSorted().join(', ')} }
+  }`,
+    ],
+    rules: [`    fib daddr type local dnat ${header} to ${header} daddr . meta l4proto . th dport map @externals${family}`],
+    disguise: [
+      `    oifname "${spec.device}" ct status dnat ${header} daddr { ${clusterIPs.join(', ')} } ${header} saddr @cluster${family} masquerade`,
+    ],
+  }
 }
 
 function dnatChains(rules: readonly string[]): string {

@@ -17,6 +17,11 @@ export interface DataplaneHandle {
   readonly dataplane: unique symbol
 }
 
+/** An opaque handle of a descriptor that is watched. */
+export interface WatchHandle {
+  readonly watch: unique symbol
+}
+
 interface Addon {
   openTun(netnsFd: number, name: string): number
   openNetlink(netnsFd: number, groups: number, protocol: number): number
@@ -41,6 +46,10 @@ interface Addon {
   isConnected(fd: number): boolean
   isTun(fd: number, netnsFd: number, name: string): boolean
   isUnderlay(fd: number, address: Uint8Array, port: number): boolean
+  openLink(index: number, etherType: number): number
+  joinGroup(fd: number, index: number, mac: Uint8Array, joins: number): void
+  watchReadable(fd: number, callback: () => void): WatchHandle
+  unwatch(handle: WatchHandle): void
   mapFile(fd: number, bytes: number): ArrayBuffer
   reserveFile(fd: number, offset: number, bytes: number): boolean
   releaseMemory(): void
@@ -121,6 +130,14 @@ export const isConnected = addon.isConnected
 export const isTun = addon.isTun
 /** Whether it is a UDP socket of this network namespace, bound to just this address and port. */
 export const isUnderlay = addon.isUnderlay
+/** A packet socket on an interface, for whole frames; it receives ARP, or of IPv6 neighbour solicitations. Never waits (EAGAIN). */
+export const openLink = addon.openLink
+/** Frames to the group `mac` come in on the interface (1), or do not any more (0). */
+export const joinGroup = addon.joinGroup
+/** Calls whenever there is something to read, or an error to find. */
+export const watchReadable = addon.watchReadable
+/** Once, and before the descriptor is closed. */
+export const unwatch = addon.unwatch
 /** The first `bytes` bytes of a file as memory that is shared with whoever else maps them. Not to be posted to a thread. */
 export const mapFile = addon.mapFile
 /** Sees to it that there is memory (or disk) behind a part of a file; false where there is none left. */

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
+import { addressesOf, poolHolds, poolMistake, poolOf, poolsOverlap } from '../../daemon/config/address-pool.ts'
 import { cidrMistake, contains, formatCidr, overlap, parseCidr, subnet } from '../../daemon/config/cidr.ts'
 import { helpText, informationFor } from '../../daemon/config/help.ts'
 import { loadConfig } from '../../daemon/config/load.ts'
@@ -134,6 +135,22 @@ describe('mistakes', () => {
       'flag --node-mask-size-ipv4: 16 must be longer than the prefix of 10.244.0.0/16 (default podCIDRs)',
     ],
     [['--node-mask-size-ipv6', '127'], 'flag --node-mask-size-ipv6: 127 must be a whole number from 1 to 126'],
+    [
+      ['--load-balancer-pools', '192.0.2.0/28,192.0.2.8-192.0.2.20'],
+      'flag --load-balancer-pools: 192.0.2.8-192.0.2.20 overlaps with 192.0.2.0/28 (flag --load-balancer-pools)',
+    ],
+    [
+      ['--load-balancer-pools', '10.244.9.0/28'],
+      'flag --load-balancer-pools: 10.244.9.0/28 overlaps with 10.244.0.0/16 (default podCIDRs)',
+    ],
+    [
+      ['--load-balancer-pools', '10.96.1.1-10.96.1.2'],
+      'flag --load-balancer-pools: 10.96.1.1-10.96.1.2 overlaps with 10.96.0.0/16 (default serviceCIDRs)',
+    ],
+    [
+      ['--load-balancer-pools', '192.0.2.9-192.0.2.1'],
+      'flag --load-balancer-pools: "192.0.2.9-192.0.2.1" must begin with the lower address',
+    ],
     [['--log-level', 'loud'], 'flag --log-level: "loud" must be one of trace, debug, info, warn, error, fatal'],
   ])('%j', (argv, expected) => {
     expect(mistakes(argv)).toEqual([expected])
@@ -231,6 +248,40 @@ describe('networks', () => {
         expect(overlap(first, second)).toBe(one === other)
       }),
     )
+  })
+})
+
+describe('pools', () => {
+  test('are networks or pairs of addresses, of hosts', () => {
+    for (const good of ['192.0.2.16/28', '192.0.2.16-192.0.2.31', '2001:db8::/64', '2001:db8::1 - 2001:db8::9']) {
+      expect([good, poolMistake(good)]).toEqual([good, undefined])
+    }
+    for (const bad of [
+      '',
+      '192.0.2.1',
+      '192.0.2.1-',
+      '192.0.2.1-2001:db8::1',
+      'a-b',
+      '192.0.2.1/24',
+      '1.2.3.4-1.2.3.5-1.2.3.6',
+    ])
+      expect([bad, poolMistake(bad)]).toEqual([bad, expect.stringContaining('must')])
+    for (const never of ['127.0.0.0/8', '224.0.0.1-224.0.0.2', 'fe80::/64', 'ff02::/16', '0.0.0.0/0']) {
+      expect(poolMistake(never)).toContain('addresses of hosts only')
+    }
+  })
+
+  test('hold what lies in them, in order', () => {
+    const pool = poolOf('192.0.2.254-192.0.3.1')
+    expect([...addressesOf(pool, 10)]).toEqual(['192.0.2.254', '192.0.2.255', '192.0.3.0', '192.0.3.1'])
+    expect([...addressesOf(poolOf('2001:db8::/64'), 2)]).toEqual(['2001:db8::', '2001:db8::1'])
+    expect(['192.0.2.253', '192.0.3.1', '2001:db8::1'].map((address) => poolHolds(pool, address))).toEqual([
+      false,
+      true,
+      false,
+    ])
+    expect(poolsOverlap(pool, poolOf('192.0.3.0/24'))).toBe(true)
+    expect(poolsOverlap(pool, poolOf('::/0'))).toBe(false)
   })
 })
 

@@ -20,6 +20,7 @@ describe('the nftables table', () => {
     vxlanPort: 4789,
     nodePorts: [],
     hostPorts: [],
+    externals: [],
     virtualAddresses: ['10.244.1.0', 'fd00:10:244:1::'],
   }
 
@@ -86,6 +87,21 @@ table inet polder {
     ])
     expect(lines).toContain('oifname "polder0" ip daddr 10.244.1.0 ip saddr 127.0.0.0/8 masquerade')
     expect(lines.join()).not.toContain('hostports6')
+  })
+
+  test('sends an address of the host that is a Service’s on to its cluster address', () => {
+    const externals = [
+      { ip: '198.18.0.1', protocol: 'TCP' as const, port: 80, clusterIP: '10.96.0.9' },
+      { ip: 'fd00:198:18::1', protocol: 'UDP' as const, port: 53, clusterIP: 'fd00:10:96::9' },
+    ]
+    const lines = tableScript({ ...spec, externals })
+      .split('\n')
+      .map((line) => line.trim())
+    expect(lines).toContain('elements = { 198.18.0.1 . tcp . 80 : 10.96.0.9 }')
+    expect(lines).toContain('elements = { fd00:198:18::1 . udp . 53 : fd00:10:96::9 }')
+    const dnat = 'fib daddr type local dnat ip to ip daddr . meta l4proto . th dport map @externals4'
+    expect(lines.filter((line) => line === dnat)).toHaveLength(2)
+    expect(lines).toContain('oifname "polder0" ct status dnat ip daddr { 10.96.0.9 } ip saddr @cluster4 masquerade')
   })
 
   test('is the same in whatever order the nodes come', () => {

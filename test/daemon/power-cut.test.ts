@@ -24,6 +24,7 @@ const RANDOM_CUTS = FULL ? 5_000 : 100
 const RANGES = {
   podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
   serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
+  loadBalancerPools: [],
   nodeMaskSizeIPv4: 24,
   nodeMaskSizeIPv6: 64,
 }

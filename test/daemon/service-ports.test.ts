@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Pod } from '../../daemon/cluster/objects.ts'
 import type { EndpointSlice, Service, ServiceSpec, SliceEndpoint } from '../../daemon/cluster/service-objects.ts'
 import { endpointsOf } from '../../daemon/control/endpoints.ts'
+import { isNothing, outwardOf } from '../../daemon/control/outward.ts'
 import { type Here, nodePortsOf, servicePortsOf } from '../../daemon/control/service-ports.ts'
 
 const HERE: Here = {
@@ -10,6 +11,7 @@ const HERE: Here = {
   addresses: ['192.0.2.1', '10.244.1.1', 'fd00:10:244:1::1'],
   virtualAddresses: ['10.244.1.0', 'fd00:10:244:1::'],
   zones: new Map(),
+  nodeAddresses: ['192.0.2.1', '192.0.2.2'],
 }
 
 function serviceOf(spec: Partial<ServiceSpec> = {}, clusterIPs = ['10.96.1.1']): Service {
@@ -146,6 +148,59 @@ describe('where a Service is met', () => {
       ['fd00::6', 80],
     ])
     expect(nodePortsOf(service).map(({ family, port }) => `${family} ${port}`)).toEqual(['IPv4 30080', 'IPv6 30080'])
+  })
+
+  test('load balancer addresses and externalIPs are met at themselves; the former apart where only some may come', () => {
+    const service = serviceOf({ type: 'LoadBalancer', ports: [{ port: 80, protocol: 'TCP' }] })
+    service.status = {
+      ...service.status!,
+      loadBalancer: { ingress: [{ ip: '203.0.113.9' }, { ip: '2001:db8::9' }] },
+      externals: [
+        { ip: '192.0.2.2', port: 80, protocol: 'TCP' },
+        { ip: '192.0.2.77', port: 80, protocol: 'TCP' },
+        { ip: '192.0.2.78', port: 81, protocol: 'TCP' },
+      ],
+    }
+    const own = [
+      { address: '10.96.1.1', port: 80 },
+      { address: '192.0.2.2', port: 80, sharesAddress: true },
+      { address: '192.0.2.77', port: 80 },
+    ]
+    const balanced = { address: '203.0.113.9', port: 80 }
+    expect(servicePortsOf(service, [], PODS, HERE).map(({ frontends }) => frontends)).toEqual([[...own, balanced]])
+    service.spec.loadBalancerSourceRanges = [' 198.51.100.0/24']
+    const split = servicePortsOf(service, [], PODS, HERE)
+    expect(split.map(({ frontends, sourceRanges }) => [frontends, sourceRanges])).toEqual([
+      [own, []],
+      [[balanced], ['198.51.100.0/24']],
+    ])
+    expect(split[1]!.endpoints).toEqual(split[0]!.endpoints)
+  })
+
+  test('what leads to polder0, who may answer on the link, and how many endpoints are here', () => {
+    const service = serviceOf({ type: 'LoadBalancer', externalTrafficPolicy: 'Local' })
+    service.status = {
+      ...service.status!,
+      loadBalancer: { ingress: [{ ip: '203.0.113.9' }] },
+      externals: [
+        { ip: '192.0.2.2', port: 80, protocol: 'TCP' },
+        { ip: '192.0.2.77', port: 80, protocol: 'TCP' },
+      ],
+      healthCheckNodePort: 30_200,
+    }
+    const outward = outwardOf(service, [], PODS, HERE)
+    expect(outward.addresses).toEqual(['203.0.113.9', '192.0.2.77'])
+    expect(outward.externals.map(({ ip, clusterIP }) => [ip, clusterIP])).toEqual([
+      ['192.0.2.2', '10.96.1.1'],
+      ['192.0.2.77', '10.96.1.1'],
+    ])
+    expect(outward.balanced).toEqual([{ address: '203.0.113.9', service: 'default/web', nodes: ['node1', 'node2'] }])
+    expect(outward.healthChecks).toEqual([{ namespace: 'default', name: 'web', port: 30_200, localEndpoints: 1 }])
+    const away = outwardOf(service, [], PODS.slice(1), HERE)
+    expect([away.balanced[0]!.nodes, away.healthChecks[0]!.localEndpoints]).toEqual([['node2'], 0])
+    service.spec.externalTrafficPolicy = 'Cluster'
+    expect(outwardOf(service, [], PODS, HERE).balanced[0]!.nodes).toBeUndefined()
+    expect(isNothing(outwardOf(serviceOf(), [], PODS, HERE))).toBe(true)
   })
 
   test('a headless Service, one without addresses and an ExternalName are met nowhere', () => {

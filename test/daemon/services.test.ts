@@ -126,6 +126,7 @@ it('is what is there, however it came to be', async () => {
     nodeMaskSizeIPv4: 24,
     nodeMaskSizeIPv6: 64,
     serviceCIDRs: ['10.96.0.0/16'],
+    loadBalancerPools: [],
     log,
   })
   await store.put({
@@ -148,7 +149,7 @@ it('is what is there, however it came to be', async () => {
       await anew.stop()
       await until(() => shown(handedOver).join() === expected.join()).catch(() => {})
       expect(shown(handedOver)).toEqual(expected)
-      expect(services.nodePorts).toEqual(anew.nodePorts)
+      expect(services.outward).toEqual(anew.outward)
     }),
     { numRuns: 60, endOnFailure: true },
   )

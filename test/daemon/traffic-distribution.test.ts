@@ -56,7 +56,7 @@ function sliceOf(endpoints: SliceEndpoint[]): EndpointSlice {
 /** To which nodes new flows go from each node: `1 → 1 2`; the same from inside as from outside unless said. */
 function ways(spec: Partial<ServiceSpec>, slices: EndpointSlice[], pods: Pod[]): string[] {
   return NODES.map((nodeName) => {
-    const here = { nodeName, addresses: [], virtualAddresses: [], zones: ZONES }
+    const here = { nodeName, addresses: [], virtualAddresses: [], nodeAddresses: [], zones: ZONES }
     const [port] = servicePortsOf(serviceOf(spec), slices, pods, here)
     const { inside, outside, endpoints, usable } = port!
     const shown = (list: readonly number[]): string =>

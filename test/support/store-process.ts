@@ -9,6 +9,7 @@ const [folder = '', nodeName = '', podName] = process.argv.slice(2)
 const ranges = {
   podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
   serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
+  loadBalancerPools: [],
   nodeMaskSizeIPv4: 24,
   nodeMaskSizeIPv6: 64,
 }

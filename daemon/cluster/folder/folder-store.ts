@@ -12,13 +12,33 @@ import { isDeepStrictEqual } from 'node:util'
 import { stringify } from 'yaml'
 import { PolderError } from '../../errors.ts'
 import { createFile, makeFolder, removeAbandoned, removeFile, replaceFile } from '../../files/atomic-file.ts'
-import type { ClusterObject, Kind, Node, NodeStatus, ObjectKey, Pod, PodStatus } from '../objects.ts'
+import type { Leases } from '../leases.ts'
+import {
+  addressesOf,
+  type ClusterObject,
+  type Kind,
+  type Node,
+  type NodeStatus,
+  type ObjectKey,
+  type Pod,
+  type PodStatus,
+} from '../objects.ts'
 import { checkObject } from '../schema.ts'
 import { refusalOf, type Service, type ServiceStatus } from '../service-objects.ts'
 import type { Change, ClusterStore, Problem, PutResult } from '../store.ts'
 import { RangeClaims } from './claims.ts'
 import { contradictions } from './contradictions.ts'
-import { checkKey, FIXED_FOLDERS, keyOf, NAMESPACED_FOLDERS, placeAt, specPath, statusPath } from './layout.ts'
+import {
+  checkKey,
+  FIXED_FOLDERS,
+  keyOf,
+  LEASES_FOLDER,
+  NAMESPACED_FOLDERS,
+  placeAt,
+  specPath,
+  statusPath,
+} from './layout.ts'
+import { FolderLeases } from './leases.ts'
 import { withLock } from './lock.ts'
 import { Mirror, type MirrorLog } from './mirror.ts'
 import { OwnNodes } from './own-nodes.ts'
@@ -37,6 +57,7 @@ const SWEEP_INTERVAL_MS = 60_000
 export interface FolderStoreOptions extends RangeOptions {
   folder: string
   serviceCIDRs: string[]
+  loadBalancerPools: string[]
   log: MirrorLog
 }
 
@@ -79,7 +100,9 @@ export class FolderStore implements ClusterStore {
     this.#log = options.log
     this.#mirror = new Mirror(options.folder, options.log)
     this.#claims = new RangeClaims(options.folder, new RangePlan(options))
-    this.#serviceClaims = new ServiceClaims(options.folder, options.serviceCIDRs)
+    this.#serviceClaims = new ServiceClaims(options.folder, options, () =>
+      this.#mirror.list('Node').flatMap(addressesOf),
+    )
     this.#own = new OwnNodes(options.folder)
     this.#watch = new FolderWatch(options.folder, {
       onEvents: (paths) => this.#refreshInTurns(paths, false),
@@ -191,6 +214,10 @@ export class FolderStore implements ClusterStore {
       this.#lookAgain(key)
       await this.#settle(key)
     })
+  }
+
+  leasesOf(node: string): Leases {
+    return new FolderLeases(this.#folder, node)
   }
 
   async bind(pod: Pod, nodeName: string): Promise<boolean> {
@@ -409,6 +436,7 @@ export class FolderStore implements ClusterStore {
     }
     if (key.kind !== 'Node') return
     await this.#claims.free((holder) => holder === key.name)
+    await removeFile(join(this.#folder, LEASES_FOLDER, `${key.name}.yaml`))
     await this.#own.forget(key.name)
   }
 

@@ -7,6 +7,7 @@
  *   services/NAMESPACE/NAME.yaml     …/NAME.status.yaml      what was given to it: addresses, node ports
  *   endpointslices/NAMESPACE/NAME.yaml
  *   service-claims/N.yaml    the Service that has an address or a node port (service-claims.ts)
+ *   leases/NODE.yaml         the addresses that a node answers for on the link, and that it lives (leases.ts)
  *   ranges/N.yaml            the node that holds the Nth pod range
  *   .lock                    held for the moment of a write
  *
@@ -35,6 +36,7 @@ export const NAMESPACED_FOLDERS = (Object.keys(FOLDERS) as Kind[])
   .filter((kind) => NAMESPACED[kind])
   .map((kind) => FOLDERS[kind])
 export const CLAIMS_FOLDER = 'service-claims'
+export const LEASES_FOLDER = 'leases'
 
 /** The folders that always exist. */
 export const FIXED_FOLDERS = [
@@ -43,6 +45,7 @@ export const FIXED_FOLDERS = [
   ...NAMESPACED_FOLDERS.flatMap((folder) => [folder, `${folder}/default`]),
   'ranges',
   CLAIMS_FOLDER,
+  LEASES_FOLDER,
 ]
 
 /** What a file holds, by its place: half of an object, something that is ignored, or a mistake to report. */

@@ -1,16 +1,17 @@
 /**
- * Which Service has which address and node port. As with pod ranges, a file that was created exclusively is the proof:
+ * Which Service has which address and node port. As with pod ranges, a file that was created exclusively is the proof
+ * (claim-files.ts):
  *
  *   service-claims/IPv4-N.yaml, IPv6-N.yaml    the Nth address of the service range of that family
  *   service-claims/TCP-N.yaml, UDP-…, SCTP-…   the node port N
+ *   service-claims/LB-…, EX-…                  what is met from beyond the cluster (external-claims.ts)
  *
- * each names the Service that has it. Whoever comes second is told so on its object and has everything else it asks for.
+ * Whoever comes second is told so on its object and has everything else it asks for.
  * All of this happens under the folder's lock; the files keep it right also where a file system's locks do not reach.
  */
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { parse, stringify } from 'yaml'
-import { createFile, removeFile } from '../../files/atomic-file.ts'
+import { poolHolds, poolOf } from '../../config/address-pool.ts'
 import type { Condition, ObjectKey } from '../objects.ts'
 import {
   ACCEPTED,
@@ -26,14 +27,16 @@ import {
   nodePortCandidates,
   numberOf,
   planService,
+  type ServiceRanges,
   type WantedAddress,
   type WantedNodePort,
 } from '../service-plan.ts'
-import { CLAIMS_FOLDER, describeKey, keyOf, specPath } from './layout.ts'
-import { readStoreFile } from './store-file.ts'
+import { ClaimFiles } from './claim-files.ts'
+import { claimExternal, externalNames, hasExternal } from './external-claims.ts'
+import { describeKey, keyOf, specPath } from './layout.ts'
 
 /** One settling: who asks, what it had before, and what went wrong. */
-interface Asking {
+export interface Asking {
   holder: string
   before: ServiceStatus | undefined
   mistakes: string[]
@@ -41,11 +44,16 @@ interface Asking {
 
 export class ServiceClaims {
   readonly #folder: string
-  readonly #ranges: readonly string[]
+  readonly #ranges: ServiceRanges
+  readonly #files: ClaimFiles
+  readonly #nodeAddresses: () => readonly string[]
 
-  constructor(folder: string, serviceCIDRs: readonly string[]) {
+  /** `nodeAddresses`: what is a node's own, and never given to a Service. */
+  constructor(folder: string, ranges: ServiceRanges, nodeAddresses: () => readonly string[]) {
     this.#folder = folder
-    this.#ranges = serviceCIDRs
+    this.#ranges = ranges
+    this.#files = new ClaimFiles(folder)
+    this.#nodeAddresses = nodeAddresses
   }
 
   /** Whether the Service has what it asks for, as far as its own status says. */
@@ -68,7 +76,8 @@ export class ServiceClaims {
       status.nodePorts.length === plan.nodePorts.length &&
       plan.mistakes.length === 0 &&
       plan.addresses.every(has) &&
-      plan.nodePorts.every(listens)
+      plan.nodePorts.every(listens) &&
+      hasExternal(plan.external, status, this.#isInPool)
     )
   }
 
@@ -80,47 +89,52 @@ export class ServiceClaims {
     for (const wanted of plan.addresses) clusterIPs.push(...(await this.#claimAddress(wanted, asking)))
     const nodePorts: ServiceNodePort[] = []
     for (const wanted of plan.nodePorts) nodePorts.push(...(await this.#claimNodePort(wanted, asking)))
-    const status: ServiceStatus = { clusterIPs, nodePorts, conditions: [acceptedCondition(asking, before)] }
+    const external = await claimExternal(plan.external, asking, {
+      files: this.#files,
+      pools: this.#ranges.loadBalancerPools,
+      nodeAddresses: this.#nodeAddresses(),
+    })
+    const conditions = [acceptedCondition(asking, before)]
+    const status: ServiceStatus = { clusterIPs, nodePorts, ...external, conditions }
     const kept = new Set(this.#namesOf(status))
     if (before !== undefined) {
-      for (const name of this.#namesOf(before)) if (!kept.has(name)) await this.#free(name, asking.holder)
+      for (const name of this.#namesOf(before)) if (!kept.has(name)) await this.#files.free(name, asking.holder)
     }
     return status
   }
 
   /** Frees what a Service had that is gone. */
   async free(key: ObjectKey, status: ServiceStatus | undefined): Promise<void> {
-    if (status !== undefined) for (const name of this.#namesOf(status)) await this.#free(name, holderOf(key))
+    if (status !== undefined) for (const name of this.#namesOf(status)) await this.#files.free(name, holderOf(key))
   }
 
   /** Frees what belongs to nobody: its Service is gone, or never got to know of it. */
   async clean(statusOf: (key: ObjectKey) => ServiceStatus | undefined): Promise<void> {
-    for (const file of readdirSync(join(this.#folder, CLAIMS_FOLDER))) {
-      const name = file.match(/^((?:IPv[46]|TCP|UDP|SCTP)-\d+)\.yaml$/)?.[1]
-      const holder = name === undefined ? undefined : this.#holder(name)
-      if (name === undefined || holder === undefined) continue
+    for (const name of this.#files.names()) {
+      const holder = this.#files.holder(name)
+      if (holder === undefined) continue
       const [namespace = '', service = ''] = holder.split('/')
       const key: ObjectKey = { kind: 'Service', namespace, name: service }
       const status = existsSync(join(this.#folder, specPath(key))) ? statusOf(key) : undefined
-      if (status === undefined || !this.#namesOf(status).includes(name)) await this.#free(name, holder)
+      if (status === undefined || !this.#namesOf(status).includes(name)) await this.#files.free(name, holder)
     }
   }
 
   async #claimAddress({ family, address }: WantedAddress, asking: Asking): Promise<string[]> {
-    const range = this.#ranges.find((cidr) => familyOf(cidr) === family)!
+    const range = this.#ranges.serviceCIDRs.find((cidr) => familyOf(cidr) === family)!
     const nameOf = (number: number): string => `${family}-${number}`
     const had = asking.before?.clusterIPs.find((one) => one !== HEADLESS && familyOf(one) === family)
     const kept = had !== undefined && this.#isOurs(had) ? numberOf(had, range) : undefined
     const wanted = address === undefined ? kept : numberOf(address, range)
     if (wanted !== undefined) {
-      const other = await this.#claim(nameOf(wanted), asking.holder)
+      const other = await this.#files.claim(nameOf(wanted), asking.holder)
       if (other === undefined) return [addressOf(wanted, range)]
       asking.mistakes.push(
         `spec.clusterIP: ${addressOf(wanted, range)} is that of Service ${other}: choose another, or none`,
       )
       return []
     }
-    const number = await this.#claimFree(addressCandidates(range, asking.holder), nameOf, asking.holder)
+    const number = await this.#files.claimFree(addressCandidates(range, asking.holder), nameOf, asking.holder)
     if (number !== undefined) return [addressOf(number, range)]
     asking.mistakes.push(`spec.clusterIP: no address of ${range} is free: delete Services, or set larger serviceCIDRs`)
     return []
@@ -131,7 +145,7 @@ export class ServiceClaims {
     const had = asking.before?.nodePorts.find((one) => one.port === port && one.protocol === protocol)
     const wanted = nodePort ?? had?.nodePort
     if (wanted !== undefined) {
-      const other = await this.#claim(nameOf(wanted), asking.holder)
+      const other = await this.#files.claim(nameOf(wanted), asking.holder)
       if (other === undefined) return [{ port, protocol, nodePort: wanted }]
       asking.mistakes.push(
         `spec.ports: the node port ${wanted}/${protocol} is that of Service ${other}: choose another, or none`,
@@ -139,71 +153,37 @@ export class ServiceClaims {
       return []
     }
     const seed = `${asking.holder} ${port}`
-    const number = await this.#claimFree(nodePortCandidates(seed), nameOf, asking.holder)
+    const number = await this.#files.claimFree(nodePortCandidates(seed), nameOf, asking.holder)
     if (number !== undefined) return [{ port, protocol, nodePort: number }]
     asking.mistakes.push('spec.ports: no node port is free: delete Services')
     return []
   }
 
-  async #claimFree(
-    numbers: Iterable<number>,
-    nameOf: (number: number) => string,
-    holder: string,
-  ): Promise<number | undefined> {
-    const taken = new Set(readdirSync(join(this.#folder, CLAIMS_FOLDER)))
-    for (const number of numbers) {
-      const name = nameOf(number)
-      if (!taken.has(`${name}.yaml`) && (await this.#create(name, holder))) return number
-    }
-    return undefined
-  }
-
-  /** Undefined where it is the holder's now; else whose it is. */
-  async #claim(name: string, holder: string): Promise<string | undefined> {
-    if (await this.#create(name, holder)) return undefined
-    const other = this.#holder(name) ?? `(${this.#path(name)} names none: remove it)`
-    return other === holder ? undefined : other
-  }
-
-  #create(name: string, service: string): Promise<boolean> {
-    return createFile(this.#path(name), stringify({ service }))
-  }
-
-  async #free(name: string, holder: string): Promise<void> {
-    if (this.#holder(name) === holder) await removeFile(this.#path(name))
-  }
-
-  /** NAMESPACE/NAME; undefined where nobody has it, or the file says nothing that can be read. */
-  #holder(name: string): string | undefined {
-    const file = readStoreFile(this.#path(name))
-    if (typeof file !== 'object') return undefined
-    try {
-      const { service } = parse(file.text ?? '') as { service?: unknown }
-      return typeof service === 'string' ? service : undefined
-    } catch {
-      return undefined
-    }
-  }
-
-  #namesOf({ clusterIPs, nodePorts }: ServiceStatus): string[] {
+  #namesOf(status: ServiceStatus): string[] {
+    const { clusterIPs, nodePorts } = status
     const addresses = clusterIPs.flatMap((address) => {
-      const range = this.#ranges.find((cidr) => address !== HEADLESS && familyOf(cidr) === familyOf(address))
+      const range = this.#ranges.serviceCIDRs.find(
+        (cidr) => address !== HEADLESS && familyOf(cidr) === familyOf(address),
+      )
       return range === undefined ? [] : [`${familyOf(address)}-${numberOf(address, range)}`]
     })
-    return [...addresses, ...nodePorts.map(({ protocol, nodePort }) => `${protocol}-${nodePort}`)]
+    return [
+      ...addresses,
+      ...nodePorts.map(({ protocol, nodePort }) => `${protocol}-${nodePort}`),
+      ...externalNames(status),
+    ]
   }
 
   /** The ranges may be others than those it was taken from. */
   #isOurs(address: string): boolean {
-    const range = this.#ranges.find((cidr) => familyOf(cidr) === familyOf(address))
+    const range = this.#ranges.serviceCIDRs.find((cidr) => familyOf(cidr) === familyOf(address))
     if (range === undefined) return false
     const number = numberOf(address, range)
     return number > 0 && number < 2 ** 16 && addressOf(number, range) === address
   }
 
-  #path(name: string): string {
-    return join(this.#folder, CLAIMS_FOLDER, `${name}.yaml`)
-  }
+  readonly #isInPool = (address: string): boolean =>
+    this.#ranges.loadBalancerPools.some((pool) => poolHolds(poolOf(pool), address))
 }
 
 function holderOf(key: ObjectKey): string {

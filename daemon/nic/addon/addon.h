@@ -44,6 +44,11 @@ FUNCTION(notify_socket);
 FUNCTION(is_connected);
 FUNCTION(is_tun);
 FUNCTION(is_underlay);
+/* link.c: frames of a link */
+FUNCTION(open_link);
+FUNCTION(join_group);
+FUNCTION(watch_readable);
+FUNCTION(unwatch);
 /* memory.c */
 FUNCTION(map_file);
 FUNCTION(release_memory);
