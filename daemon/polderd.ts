@@ -169,7 +169,8 @@ async function startDataPath(
   using netlink = new Netlink()
   const sockets = openUnderlaySockets(underlay, config.vxlanPort, fdStore)
   const gateways = ipam.ranges.map(gatewayOf)
-  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, ranges: rangesOf(config) }, fdStore)
+  const ranges = rangesOf(config, services.outward.addresses)
+  const hostFd = openHostDevice(netlink, { mtuBytes: own.mtuBytes, gateways, ranges }, fdStore)
   const offloads = probeOffloads(hostFd)
   const { surroundings } = peers
   await dataPlane.start({ hostFd, ...sockets, surroundings, services: services.current })

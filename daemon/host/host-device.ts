@@ -30,8 +30,12 @@ export interface HostDeviceSpec {
   ranges: string[]
 }
 
-export function rangesOf({ podCIDRs, serviceCIDRs }: Pick<Config, 'podCIDRs' | 'serviceCIDRs'>): string[] {
-  return [...podCIDRs, ...serviceCIDRs]
+/** `addresses`: Services' own, beside those of the ranges. */
+export function rangesOf(
+  { podCIDRs, serviceCIDRs }: Pick<Config, 'podCIDRs' | 'serviceCIDRs'>,
+  addresses: readonly string[],
+): string[] {
+  return [...podCIDRs, ...serviceCIDRs, ...addresses.map(hostPrefix)]
 }
 
 /** Creates or finds polder0, brings it to what it should be, and resolves to its descriptor. */
@@ -151,6 +155,6 @@ function isIPv6(text: string): boolean {
   return text.includes(':')
 }
 
-export function hostPrefix(address: string): string {
+function hostPrefix(address: string): string {
   return `${address}/${isIPv6(address) ? 128 : 32}`
 }

@@ -25,14 +25,7 @@ import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
 import { findingOf, survey } from './findings/survey.ts'
 import { bringForwarding } from './forwarding.ts'
-import {
-  bringHostDevice,
-  bringHostSysctls,
-  type HostDeviceSpec,
-  hostPrefix,
-  openHostDevice,
-  rangesOf,
-} from './host-device.ts'
+import { bringHostDevice, bringHostSysctls, type HostDeviceSpec, openHostDevice, rangesOf } from './host-device.ts'
 import type { Mended } from './mended.ts'
 import { NftTable, tableScript } from './nftables.ts'
 import { bringReceiveOffload } from './receive-offload.ts'
@@ -200,8 +193,7 @@ export class Host {
 
   #deviceSpec(): HostDeviceSpec {
     const { config, own, outward } = this.#options
-    const ranges = [...rangesOf(config), ...outward().addresses.map(hostPrefix)]
-    return { mtuBytes: own.mtuBytes, gateways: this.#gateways, ranges }
+    return { mtuBytes: own.mtuBytes, gateways: this.#gateways, ranges: rangesOf(config, outward().addresses) }
   }
 
   async #bringDevice(): Promise<Mended[]> {

@@ -166,7 +166,9 @@ function externalsOf(spec: TableSpec, family: 4 | 6): NodePortRules | undefined 
     elements = { ${elements.toSorted().join(', ')} }
   }`,
     ],
-    rules: [`    fib daddr type local dnat ${header} to ${header} daddr . meta l4proto . th dport map @externals${family}`],
+    rules: [
+      `    fib daddr type local dnat ${header} to ${header} daddr . meta l4proto . th dport map @externals${family}`,
+    ],
     disguise: [
       `    oifname "${spec.device}" ct status dnat ${header} daddr { ${clusterIPs.join(', ')} } ${header} saddr @cluster${family} masquerade`,
     ],

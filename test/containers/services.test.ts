@@ -74,7 +74,7 @@ it('says who is behind it', async () => {
   const text = await polder(['describe', 'service', 'backend'])
   expect(text.match(/:8080 ready on node[12]/g)).toHaveLength(6)
   expect(await polder(['get', 'svc'])).toMatch(
-    /^backend +ClusterIP +10\.96\.\d+\.\d+,fd00:10:96::\w+ +80\/TCP +Accepted/m,
+    /^backend +ClusterIP +10\.96\.\d+\.\d+,fd00:10:96::\w+ +<none> +80\/TCP +Accepted/m,
   )
 })
 

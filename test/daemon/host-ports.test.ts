@@ -16,7 +16,8 @@ const HERE = {
   nodeName: 'node1',
   addresses: ['192.0.2.1', '2001:db8::1', '10.244.1.1', 'fd00:10:244:1::1'],
   virtualAddresses: ['10.244.1.0', 'fd00:10:244:1::'],
-  zones: new Map(), nodeAddresses: [],
+  nodeAddresses: ['192.0.2.1'],
+  zones: new Map(),
 }
 
 /** `8080/TCP>80`, `192.0.2.7:53/UDP`, `[::]:80/TCP` */

@@ -400,7 +400,7 @@ describe('Services that cannot have what they ask for', () => {
     await until(() => /192\.0\.2\.7 lies outside/.test(one.log + two.log))
     expect(tally(await ask(pods['near']!.netns, clusterIPs.v4, 80, 40))).toEqual(['a', 'b', 'c'])
     const list = await one.netns.run(POLDER, '--socket', one.socket, 'get', 'svc')
-    expect(list).toMatch(/^thief +ClusterIP +<none> +80\/TCP +Refused/m)
+    expect(list).toMatch(/^thief +ClusterIP +<none> +<none> +80\/TCP +Refused/m)
     rmSync(join(cluster.folder, 'cluster/services/default/backend.yaml'))
     await until(
       async () => /Accepted/.test(await describeOf('thief')) && !/NotAllocated/.test(await describeOf('thief')),
