@@ -25,6 +25,15 @@ const NODE_TIMEOUT_MS = 5000
 
 type OfKind<K extends Kind> = Extract<ClusterObject, { kind: K }>
 
+export interface DeleteQuery {
+  /** Seconds to wait until a pod is gone; absent: do not. */
+  wait?: number | undefined
+  /** Seconds that a pod has to end; absent: as its manifest says. */
+  grace?: number | undefined
+  /** At once, and also where its node will never say that it has ended. */
+  force?: true | undefined
+}
+
 export class Client {
   readonly socket: string
 
@@ -61,9 +70,10 @@ export class Client {
     return (await this.json<PutAnswer>('PUT', '/v1/objects', JSON.stringify(object))).result
   }
 
-  delete(key: ObjectKey, waitSeconds?: number): Promise<DeleteAnswer> {
-    const query = waitSeconds === undefined ? '' : `?wait=${waitSeconds}`
-    return this.json('DELETE', objectPath(key) + query)
+  delete(key: ObjectKey, options: DeleteQuery = {}): Promise<DeleteAnswer> {
+    const query = new URLSearchParams()
+    for (const [name, value] of Object.entries(options)) if (value !== undefined) query.set(name, String(value))
+    return this.json('DELETE', `${objectPath(key)}?${query}`)
   }
 
   problems(): Promise<Problem[]> {

@@ -1,5 +1,6 @@
 /** `describe` of a pod: everything the object says, and the attachment its node made for it. */
 import type { Attachment } from '../daemon/attachments/attachment.ts'
+import { graceSecondsOf } from '../daemon/cluster/deletion.ts'
 import { type Container, type ContainerStatus, type EnvVar, nodeOf, type Pod } from '../daemon/cluster/objects.ts'
 import { probeFields } from './describe-probe.ts'
 import type { Field } from './fields.ts'
@@ -16,17 +17,23 @@ export function podFields(pod: Pod, attachment: Attachment | undefined): Field[]
     ['Start Time', status?.startTime],
     ['Labels', pairs(metadata.labels, '=')],
     ['Annotations', pairs(metadata.annotations, ': ')],
-    ['Status', status?.phase ?? 'Pending'],
+    ['Status', statusText(pod)],
     ['Reason', status?.reason],
     ['Message', status?.message],
     ['IPs', podAddresses(pod)],
     ['Host Network', spec.hostNetwork ? 'true' : undefined],
     ['Runtime Class', spec.runtimeClassName],
+    ['Grace Period', `${metadata.deletionGracePeriodSeconds ?? graceSecondsOf(pod)} s`],
     ['Restart Policy', spec.restartPolicy ?? 'Always'],
     ['Attachment', attachment === undefined ? undefined : attachmentFields(attachment)],
     ['Containers', spec.containers.length === 0 ? undefined : spec.containers.map((each) => containerField(each, pod))],
     ['Conditions', status?.conditions?.map(conditionField)],
   ]
+}
+
+function statusText({ metadata, status }: Pod): string {
+  if (metadata.deletionTimestamp === undefined) return status?.phase ?? 'Pending'
+  return `Terminating (by ${metadata.deletionTimestamp} at the latest)`
 }
 
 export function conditionField(condition: { type: string; status: string; reason?: string; message?: string }): Field {

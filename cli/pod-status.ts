@@ -26,6 +26,7 @@ export function summarizePod(pod: Pod): PodSummary {
       readyContainers++
     }
   }
+  if (pod.metadata.deletionTimestamp !== undefined) status = 'Terminating'
   if (status === 'Completed' && running) status = isReady(pod) ? 'Running' : 'NotReady'
   return { ready: `${readyContainers}/${pod.spec.containers.length}`, status, restarts }
 }

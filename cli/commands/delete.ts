@@ -1,11 +1,11 @@
 /**
  * `polder delete`: removes objects and waits until nothing of them is left on their nodes. The request goes to the pod's
- * own node where that is within reach, since only that node can tell when the pod is gone.
+ * own node where that is within reach, since only that node sees sandbox and interface go.
  */
 import { Command } from 'commander'
 import { nodeOf, type ObjectKey } from '../../daemon/cluster/objects.ts'
 import { PolderError } from '../../daemon/errors.ts'
-import type { Client } from '../client.ts'
+import type { Client, DeleteQuery } from '../client.ts'
 import { collect, examples } from '../command.ts'
 import { type Daemons, findDaemons } from '../daemons.ts'
 import { parseDuration } from '../duration.ts'
@@ -23,6 +23,9 @@ interface DeleteOptions {
   wait: boolean
   timeout: number
   ignoreNotFound?: true
+  gracePeriod?: number
+  now?: true
+  force?: true
 }
 
 export function deleteCommand(): Command {
@@ -35,12 +38,16 @@ export function deleteCommand(): Command {
     .option('--all', 'all of this kind in the namespace')
     .option('--no-wait', 'do not wait until they are gone')
     .option('--timeout <duration>', 'how long to wait', parseDuration, 120_000)
+    .option('--grace-period <seconds>', 'how long pods have to end (default: as they say themselves)', parseSeconds)
+    .option('--now', 'as --grace-period 1')
+    .option('--force', 'kill at once, and do not wait for nodes that are down')
     .option('--ignore-not-found', 'it is no error when there is nothing to delete')
   examples(command, [
     ['polder delete pod testpod', 'stop and remove one pod'],
     ['polder delete pod/a pod/b', 'two of them'],
     ['polder delete -f pod.yaml', 'what a manifest describes'],
     ['polder delete pods --all -n lab', 'all pods of a namespace'],
+    ['polder delete pod stuck --force', 'without a word to its processes, or of its node'],
   ])
   return command.action(async (kind: string | undefined, names: string[], options: DeleteOptions, self: Command) => {
     const words = kind === undefined ? [] : [kind, ...names]
@@ -50,6 +57,11 @@ export function deleteCommand(): Command {
     if (keys.length === 0) process.stdout.write('No resources found.\n')
     await deleteObjects(daemons, keys, options)
   })
+}
+
+function parseSeconds(text: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text)
+  throw new PolderError('invalid', `--grace-period ${text} is not understood.`, 'Say whole seconds: --grace-period 5')
 }
 
 async function keysOf(words: string[], options: DeleteOptions): Promise<ObjectKey[]> {
@@ -87,15 +99,20 @@ function keyFor(kind: ObjectKey['kind'], name: string, namespace: string | undef
 export async function deleteObjects(
   daemons: Daemons,
   keys: ObjectKey[],
-  options: { wait: boolean; timeout: number; ignoreNotFound?: true },
+  options: Omit<DeleteOptions, 'filename' | 'namespace' | 'all'>,
 ): Promise<void> {
+  const { force, now, gracePeriod } = options
+  if (force && gracePeriod) {
+    throw new PolderError('invalid', '--force leaves no grace period.', 'Leave out --force, or --grace-period.')
+  }
+  const how = { grace: now ? 1 : gracePeriod, force }
   const remove = async (key: ObjectKey) => {
     const word = wordOf(key.kind)
     try {
-      if (key.kind === 'Namespace' && options.wait) await emptyNamespace(daemons, key.name, options)
+      if (key.kind === 'Namespace' && options.wait) await emptyNamespace(daemons, key.name, options.timeout, how)
       const client = await clientFor(daemons, key)
       const answer = await sayingSo(word.singular, key.name, () =>
-        client.delete(key, options.wait ? Math.ceil(options.timeout / 1000) : undefined),
+        client.delete(key, { ...how, wait: options.wait ? Math.ceil(options.timeout / 1000) : undefined }),
       )
       process.stdout.write(`${word.singular} "${key.name}" deleted\n`)
       if (answer.gone === false) throw notGone(key, options.timeout)
@@ -124,14 +141,17 @@ async function sayingSo<T>(kind: string, name: string, wait: () => Promise<T>): 
 }
 
 /** polderd would do this itself when the namespace goes, but not wait: each pod's own node knows when it is gone. */
-async function emptyNamespace(daemons: Daemons, namespace: string, options: { timeout: number }): Promise<void> {
+async function emptyNamespace(daemons: Daemons, namespace: string, timeoutMs: number, how: DeleteQuery): Promise<void> {
   if (namespace === 'default') return
   const pods = await daemons.first.client.list('Pod', namespace)
   await Promise.all(
     pods.map(async ({ metadata }) => {
       const key: ObjectKey = { kind: 'Pod', name: metadata.name, namespace }
-      const { gone } = await (await clientFor(daemons, key)).delete(key, Math.ceil(options.timeout / 1000))
-      if (gone === false) throw notGone(key, options.timeout)
+      const { gone } = await (await clientFor(daemons, key)).delete(key, {
+        ...how,
+        wait: Math.ceil(timeoutMs / 1000),
+      })
+      if (gone === false) throw notGone(key, timeoutMs)
     }),
   )
 }
@@ -147,6 +167,6 @@ function notGone(key: ObjectKey, timeoutMs: number): PolderError {
   return new PolderError(
     'timeout',
     `${key.kind} "${key.name}" is deleted, but after ${timeoutMs / 1000} s its node still holds something of it.`,
-    'See the log of polderd on its node; --timeout waits longer, --no-wait not at all.',
+    'See the log of polderd on its node; --timeout waits longer, --no-wait not at all; --force gives up on its node.',
   )
 }

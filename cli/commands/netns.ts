@@ -55,7 +55,8 @@ function createCommand(): Command {
     const nodeName = options.node ?? (daemons.lab ? undefined : daemons.first.info.name)
     await failAfterAllAtOnce(names, async (name) => {
       const { client } = daemons.first
-      if ((await client.find('Pod', name, options.namespace)) !== undefined) {
+      const found = await client.find('Pod', name, options.namespace)
+      if (found !== undefined && found.metadata.deletionTimestamp === undefined) {
         throw new PolderError(
           'exists',
           `pod "${name}" already exists in namespace ${options.namespace}.`,

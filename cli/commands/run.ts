@@ -39,7 +39,8 @@ export function runCommand(): Command {
   return command.action(async (name: string, words: string[], options: RunOptions, self: Command) => {
     const pod = podOf(name, words, options)
     const { client } = (await findDaemons(self)).first
-    if ((await client.find('Pod', name, options.namespace)) !== undefined) {
+    const found = await client.find('Pod', name, options.namespace)
+    if (found !== undefined && found.metadata.deletionTimestamp === undefined) {
       throw new PolderError(
         'exists',
         `pod "${name}" already exists in namespace ${options.namespace}.`,

@@ -2,18 +2,21 @@
  * Cluster objects over HTTP: read, write, delete. Reads answer from the store's local copy; writes are validated by
  * cluster/schema.ts before the store sees them. Status is never taken from a client.
  */
-import { type ClusterObject, type Kind, NAMESPACED, nodeOf, type ObjectKey } from '../cluster/objects.ts'
+import { isStarted } from '../cluster/deletion.ts'
+import { type ClusterObject, type Kind, NAMESPACED, nodeOf, type ObjectKey, type Pod } from '../cluster/objects.ts'
 import { parseManifests } from '../cluster/schema.ts'
 import { DNS_LABEL, DNS_LABEL_RULE, DNS_SUBDOMAIN, DNS_SUBDOMAIN_RULE } from '../config/dns-name.ts'
 import { PolderError } from '../errors.ts'
+import { isReady } from '../runner/binding.ts'
 import type { ApiContext } from './context.ts'
 import { invalid } from './errors.ts'
 import { waitUntilGone } from './pod-removal.ts'
-import { type ApiRequest, queryCount, readBody } from './request.ts'
+import { type ApiRequest, queryCount, queryFlag, readBody } from './request.ts'
 import type { DeleteAnswer, PutAnswer } from './types.ts'
 
 const KINDS = Object.keys(NAMESPACED) as Kind[]
 const DELETE_WAIT_SECONDS_MAX = 600
+const GRACE_SECONDS_MAX = 1_000_000
 
 export function listObjects(context: ApiContext, request: ApiRequest): ClusterObject[] {
   const kind = kindOf(request)
@@ -37,18 +40,32 @@ export async function putObject(context: ApiContext, request: ApiRequest): Promi
   return { result: await context.store.put(object) }
 }
 
-/** Answers at once, or, asked to `wait`, when this node holds nothing of the pod any more. */
+/** Answers at once, or, asked to `wait`, when the pod has ended and this node holds nothing of it any more. */
 export async function deleteObject(context: ApiContext, request: ApiRequest): Promise<DeleteAnswer> {
   const key = keyOf(request)
   const waitSeconds = queryCount(request.query, 'wait', DELETE_WAIT_SECONDS_MAX)
+  const force = queryFlag(request.query, 'force')
+  const graceSeconds = force ? 0 : queryCount(request.query, 'grace', GRACE_SECONDS_MAX)
   const object = requireObject(context, key)
   if (object.kind === 'Namespace') await emptyNamespace(context, object.metadata.name)
-  await context.store.delete(key)
+  await context.store.delete(key, {
+    force: force && object.kind === 'Pod' && !canEnd(context, object),
+    ...(graceSeconds === undefined ? {} : { graceSeconds }),
+  })
   if (waitSeconds === undefined || object.kind !== 'Pod') return {}
   const nodeName = nodeOf(object)
   if (nodeName === undefined) return { gone: true }
-  if (nodeName !== context.info().name) return {}
+  // What was not begun has no end that another node would tell of.
+  if (nodeName !== context.info().name && !isStarted(object)) return {}
   return { gone: await waitUntilGone(context, object, waitSeconds, request.signal) }
+}
+
+/** Whether somebody is there who ends a pod on its node and says so. */
+function canEnd(context: ApiContext, pod: Pod): boolean {
+  const nodeName = nodeOf(pod) ?? ''
+  if (nodeName === context.info().name) return context.runtimeFor(pod) !== undefined
+  const node = context.store.get('Node', nodeName)
+  return node !== undefined && isReady(node, Date.now())
 }
 
 export function requireObject(context: ApiContext, key: ObjectKey): ClusterObject {

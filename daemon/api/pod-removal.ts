@@ -1,9 +1,9 @@
 /**
- * Waits until this node holds nothing of a deleted pod: no sandbox in its runtime, no attachment. Deleting the object
- * only starts that; the runner does it.
+ * Waits until a deleted pod has ended, and, if this is its node, until that holds nothing of it: no sandbox in its runtime,
+ * no attachment. Deleting the object only starts that; the runner does it.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Pod } from '../cluster/objects.ts'
+import { nodeOf, type Pod } from '../cluster/objects.ts'
 import type { PodRuntime } from '../runner/pod-runtime.ts'
 import type { ApiContext } from './context.ts'
 
@@ -31,6 +31,10 @@ export async function waitUntilGone(
 }
 
 async function isHeld(context: ApiContext, pod: Pod): Promise<boolean> {
+  const { uid, namespace } = pod.metadata
+  const isEnding = ({ metadata }: Pod) => metadata.deletionTimestamp !== undefined && metadata.uid === uid
+  if (context.store.list('Pod', namespace).some(isEnding)) return true
+  if (nodeOf(pod) !== context.info().name) return false
   if (context.attachments.list().some((attachment) => attachment.pod !== undefined && isSame(attachment.pod, pod))) {
     return true
   }

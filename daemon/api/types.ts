@@ -5,7 +5,8 @@
  *   GET    /v1/objects/KIND[?namespace=NS]            ClusterObject[]       KIND as in manifests: Pod, Node, Namespace
  *   GET    /v1/objects/KIND/NS/NAME                   ClusterObject         NS is `-` for kinds without namespace
  *   PUT    /v1/objects                                ClusterObject -> PutAnswer
- *   DELETE /v1/objects/KIND/NS/NAME[?wait=SECONDS]    DeleteAnswer, 404 where absent; a namespace takes its pods along
+ *   DELETE /v1/objects/KIND/NS/NAME[?wait=SECONDS][&grace=SECONDS][&force=true]
+ *                                                     DeleteAnswer, 404 where absent; a namespace takes its pods along
  *   GET    /v1/problems                               Problem[] of the store
  *   GET    /v1/attachments                            Attachment[] of this node
  *   GET    /v1/findings                               Finding[]: what is wrong on this node, looked at now
@@ -30,10 +31,7 @@ export interface PutAnswer {
 }
 
 export interface DeleteAnswer {
-  /**
-   * Only when asked to `wait`, and only from the node of the pod: whether sandbox and interface were gone before the
-   * time was up.
-   */
+  /** Only when asked to `wait`, and of a pod: whether it had ended before the time was up, and its node held nothing of it. */
   gone?: boolean
 }
 

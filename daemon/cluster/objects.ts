@@ -12,6 +12,9 @@ export interface Metadata {
   creationTimestamp?: string
   labels?: Record<string, string>
   annotations?: Record<string, string>
+  /** Of a pod that is being deleted: when it must have ended (deletion.ts). */
+  deletionTimestamp?: string
+  deletionGracePeriodSeconds?: number
 }
 
 export interface Condition {

@@ -3,7 +3,8 @@
  * backend and resolve when it has them. Objects are Kubernetes-shaped (objects.ts).
  *
  * What a backend owes: `onChange` reports every difference once, in batches, `previous` absent on creation and
- * `current` absent on deletion; a broken object never replaces the last good one but is listed by `problems()`.
+ * `current` absent on deletion; a pod that is deleted while it runs is there, with `metadata.deletionTimestamp`, until its
+ * node has ended it, beside another of its name if need be; a broken object never replaces the last good one but is listed by `problems()`.
  */
 import type { Leases } from './leases.ts'
 import type { ClusterObject, Kind, Node, NodeStatus, ObjectKey, Pod } from './objects.ts'
@@ -21,15 +22,25 @@ export interface Problem {
   message: string
 }
 
+export interface DeleteOptions {
+  /** How long a pod has to end; absent: as long as it says itself. */
+  graceSeconds?: number
+  /** Forgets a pod that is not known to have ended: for nodes that will never say so. */
+  force?: boolean
+}
+
 export type PutResult = 'created' | 'configured' | 'unchanged'
 
 export interface ClusterStore {
+  /** Of pods with one name, the one that is not being deleted. */
   get<K extends Kind>(kind: K, name: string, namespace?: string): Extract<ClusterObject, { kind: K }> | undefined
   list<K extends Kind>(kind: K, namespace?: string): Extract<ClusterObject, { kind: K }>[]
   /** Validates and writes what a person owns (metadata, spec); never status. */
   put(object: ClusterObject): Promise<PutResult>
   /** Resolves to false where there was nothing to delete. */
-  delete(key: ObjectKey): Promise<boolean>
+  delete(key: ObjectKey, options?: DeleteOptions): Promise<boolean>
+  /** A pod that was being deleted has ended, and nothing is left of it on its node. */
+  endPod(pod: Pod): Promise<void>
   putPodStatus(pod: Pod, status: NonNullable<Pod['status']>): Promise<void>
   putNodeStatus(name: string, status: NodeStatus): Promise<void>
   /** Whether a Service has the addresses and node ports that it asks for. */

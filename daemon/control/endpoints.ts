@@ -94,7 +94,7 @@ function fromSlices(
 
 function stateOf(
   { spec }: Service,
-  { conditions = {} }: SliceEndpoint,
+  { conditions = {} }: Pick<SliceEndpoint, 'conditions'>,
 ): Pick<ServiceEndpoint, 'ready' | 'serving' | 'terminating'> {
   const { terminating = false, ready = true } = conditions
   const { serving = ready } = conditions
@@ -109,9 +109,10 @@ function fromPods(service: Service, port: ServicePortSpec, family: IpFamily, pod
     if (address === undefined || number === undefined || !selects(service, pod)) return []
     if (pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed') return []
     const isReady = pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
-    const ready = isReady || service.spec.publishNotReadyAddresses === true
+    const isTerminating = pod.metadata.deletionTimestamp !== undefined
     const identity = identityOf(nameOf(service, port), pod.metadata.uid ?? '', address, String(number))
-    return [{ address, port: number, identity, nodeName: nodeOf(pod), ready, serving: ready, terminating: false }]
+    const conditions = { ready: isReady && !isTerminating, serving: isReady, terminating: isTerminating }
+    return [{ address, port: number, identity, nodeName: nodeOf(pod), ...stateOf(service, { conditions }) }]
   })
 }
 

@@ -67,11 +67,13 @@ export class ServiceIndex {
   }
 
   #notePod(pod: Pod, isThere: boolean, concerned: Set<string>): void {
-    const { namespace = '', name, labels = {} } = pod.metadata
+    const { namespace = '', name, uid, deletionTimestamp, labels = {} } = pod.metadata
+    // One that is being deleted stands beside its successor of the same name.
+    const own = deletionTimestamp === undefined ? name : `${name} ${uid}`
     for (const [key, value] of Object.entries(labels)) {
       const label = labelText(namespace, key, value)
-      if (isThere) put(this.#pods, label, name, pod)
-      else take(this.#pods, label, name)
+      if (isThere) put(this.#pods, label, own, pod)
+      else take(this.#pods, label, own)
       for (const service of this.#selecting.get(label) ?? []) {
         if (selects(this.#services.get(service)!, pod)) concerned.add(service)
       }

@@ -94,7 +94,7 @@ export class Binder {
 
   /** The next pod that falls to this node. */
   #next(): Pod | undefined {
-    const listed = this.#store.list('Pod')
+    const listed = this.#store.list('Pod').filter(({ metadata }) => metadata.deletionTimestamp === undefined)
     const unbound = new Set(listed.filter((pod) => nodeOf(pod) === undefined).map(uidOf))
     for (const uid of this.#settled.keys()) if (!unbound.has(uid)) this.#settled.delete(uid)
     const pods = listed.flatMap((pod) => {

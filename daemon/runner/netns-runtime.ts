@@ -63,6 +63,9 @@ export class NetnsRuntime implements PodRuntime {
     }
   }
 
+  /** Nothing runs in it that would have to be asked. */
+  async terminate(): Promise<void> {}
+
   async remove(name: PodName): Promise<void> {
     const id = containerId(name)
     const found = this.#attachments.get(id, IF_NAME)

@@ -32,6 +32,11 @@ export interface HeldPod {
 export interface PodRuntime {
   /** Brings the pod one step nearer to what it should be and says how it is now. Never throws for what a pod can be told. */
   ensure(pod: Pod): Promise<PodStatus>
+  /**
+   * Ends what runs in a pod that is being deleted, as its manifest asks and by its deadline; resolves when nothing runs any
+   * more. `report` hears each new status meanwhile. Called again while it is at it, it takes over a deadline that is sooner.
+   */
+  terminate(pod: Pod, report: (status: PodStatus) => void): Promise<void>
   /** Stops and removes everything of the pod; resolves when nothing is left. */
   remove(pod: { namespace: string; name: string }): Promise<void>
   /** Everything this runtime holds on this node, also what is in no store any more. */

@@ -19,6 +19,8 @@ const POLL_MS = 1000
 /** Pods brought up at the same time; stopping pods mostly wait for their processes and have a bound of their own. */
 const STARTS_MAX = 8
 const REMOVALS_MAX = 64
+/** Pods that end at the same time: they mostly wait, and one that has to wait for its turn loses of its grace period. */
+const ENDS_MAX = 1024
 /** A stop waits this long for what is under way; the next polderd takes up what is left. */
 const STOP_PATIENCE_MS = 5000
 
@@ -50,6 +52,9 @@ export class Reconciler {
   readonly #missed = new Set<string>()
   readonly #starts = new Limit(STARTS_MAX)
   readonly #removals = new Limit(REMOVALS_MAX)
+  readonly #ends = new Limit(ENDS_MAX)
+  /** Pods that end now, with the deadline that their runtime was told. */
+  readonly #ending = new Map<string, { deadline: string | undefined }>()
   /** Pods that this polderd has seen bound here: their absence from the store is sure to mean that they were deleted. */
   readonly #seen = new Set<string>()
   /** Each runtime's last trouble, so that one lasting failure is one line. */
@@ -115,20 +120,26 @@ export class Reconciler {
   /** One pass over everything of one runtime. */
   async #compare(runtime: PodRuntime): Promise<void> {
     const wanted = new Map<string, Pod>()
+    const ending = new Set<string>()
     const held = await this.#held(runtime)
     for (const pod of this.#store.list('Pod')) {
       if (nodeOf(pod) !== this.#nodeName || this.runtimeOf(pod) !== runtime) continue
       const key = keyOf(pod.metadata)
       this.#seen.add(key)
-      wanted.set(key, pod)
+      if (pod.metadata.deletionTimestamp === undefined) wanted.set(key, pod)
+      else {
+        ending.add(key)
+        this.#end(key, pod, runtime)
+      }
     }
     for (const [key, pod] of wanted) {
       // Without an answer of the runtime a settled pod stays as it was last seen; the others learn why they wait.
       const fingerprint = held === undefined ? this.#looks.get(key)?.fingerprint : held.get(key)?.fingerprint
-      this.#look(key, pod, runtime, fingerprint ?? '')
+      // One pod of a name after the other.
+      if (!ending.has(key)) this.#look(key, pod, runtime, fingerprint ?? '')
     }
     if (held === undefined) return
-    for (const [key, pod] of held) if (!wanted.has(key)) this.#remove(key, pod, runtime)
+    for (const [key, pod] of held) if (!wanted.has(key) && !ending.has(key)) this.#remove(key, pod, runtime)
   }
 
   /** Undefined where the runtime does not answer: then nothing is known to be held or not. */
@@ -151,11 +162,11 @@ export class Reconciler {
     if (this.#isBusy(key)) return
     const isUnchanged = last !== undefined && last.fingerprint === fingerprint && isSameWish(last.pod, pod)
     if (isUnchanged && (last.settled || performance.now() - last.atMs < POLL_MS / 2)) return
-    this.#work(key, this.#starts, async () => {
+    void this.#work(key, this.#starts, async () => {
       // The pod may have changed, or gone, while this waited for its turn.
       const { name, namespace } = pod.metadata
       const current = this.#store.get('Pod', name, namespace)
-      if (current === undefined || nodeOf(current) !== this.#nodeName || this.runtimeOf(current) !== runtime) return
+      if (current === undefined || !this.#isWanted(current, runtime)) return
       const status = await this.#ensure(key, current, runtime)
       this.#looks.set(key, { pod: current, fingerprint, settled: isSettled(status), atMs: performance.now() })
       const latest = this.#store.get('Pod', name, namespace)
@@ -181,14 +192,50 @@ export class Reconciler {
     // A file that cannot be read may be this pod's: it is not taken for a deletion.
     const isKnown = this.#seen.has(key) || this.#store.get('Pod', pod.name, pod.namespace) !== undefined
     if (!isKnown && this.#store.problems().length > 0) return
-    this.#work(key, this.#removals, async () => {
+    void this.#work(key, this.#removals, async () => {
       const current = this.#store.get('Pod', pod.name, pod.namespace)
-      if (current !== undefined && nodeOf(current) === this.#nodeName && this.runtimeOf(current) === runtime) return
+      if (current !== undefined && this.#isHere(current, runtime)) return
       await runtime.remove(pod)
       this.#looks.delete(key)
       this.#seen.delete(key)
       this.#log.info({ pod: key }, 'pod removed')
     })
+  }
+
+  /** Ends a pod that is being deleted, takes it away, and says so. */
+  #end(key: string, pod: Pod, runtime: PodRuntime): void {
+    const uid = pod.metadata.uid ?? key
+    const { deletionTimestamp: deadline } = pod.metadata
+    const report = (status: PodStatus) => {
+      this.#store.putPodStatus(pod, status).catch((error: Error) => {
+        this.#log.warn({ err: error, pod: key }, 'the status of a pod that ends could not be written')
+      })
+    }
+    const ending = this.#ending.get(uid)
+    if (ending !== undefined && ending.deadline !== deadline) {
+      ending.deadline = deadline
+      // Whoever began it hears how it goes.
+      runtime.terminate(pod, report).catch(() => {})
+    }
+    if (ending !== undefined || this.#isBusy(key)) return
+    this.#ending.set(uid, { deadline })
+    const work = this.#work(key, this.#ends, async () => {
+      await runtime.terminate(pod, report)
+      await runtime.remove({ namespace: pod.metadata.namespace ?? 'default', name: pod.metadata.name })
+      await this.#store.endPod(pod)
+      this.#looks.delete(key)
+      this.#seen.delete(key)
+      this.#log.info({ pod: key }, 'pod removed')
+    })
+    void work.finally(() => this.#ending.delete(uid))
+  }
+
+  #isHere(pod: Pod, runtime: PodRuntime): boolean {
+    return nodeOf(pod) === this.#nodeName && this.runtimeOf(pod) === runtime
+  }
+
+  #isWanted(pod: Pod, runtime: PodRuntime): boolean {
+    return this.#isHere(pod, runtime) && pod.metadata.deletionTimestamp === undefined
   }
 
   #isBusy(key: string): boolean {
@@ -197,9 +244,9 @@ export class Reconciler {
   }
 
   /** Runs `work` when its turn comes; until it is over nothing else happens to the pod `key`. */
-  #work(key: string, limit: Limit, work: () => Promise<void>): void {
+  #work(key: string, limit: Limit, work: () => Promise<void>): Promise<void> {
     this.#busy.add(key)
-    void limit
+    return limit
       .run(async () => {
         if (!this.#stopped) await work()
       })

@@ -49,7 +49,7 @@ export function createRunner({ config, own, store, attachments, log }: RunnerOpt
     onNews: ({ uid, container, message }) => {
       const pod = store.list('Pod').find(({ metadata }) => metadata.uid === uid)
       const name = pod && `${pod.metadata.namespace}/${pod.metadata.name}`
-      log.info({ pod: name, container }, `probe: ${message}`)
+      log.info({ pod: name, container }, message)
       reconciler.look()
     },
     facts: { nodeName: own.name, hostIPs, logRoot: LOG_ROOT, ...(dns === undefined ? {} : { dns }) },

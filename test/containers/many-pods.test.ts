@@ -156,7 +156,7 @@ test('20 pods come and go while containerd is killed twice and polderd once', as
         async () => ending || (await client(node2).get('Pod', name, 'default')).status?.phase === 'Running',
         { timeout: 60_000, interval: 200 },
       )
-      await client(node2).delete({ kind: 'Pod', namespace: 'default', name }, 10)
+      await client(node2).delete({ kind: 'Pod', namespace: 'default', name }, { wait: 10 })
     }
     return rounds
   }

@@ -1,9 +1,11 @@
 /**
  * A Service in a lab, before real containers: the manifests of examples/service.yaml, by labels, readiness and a named
- * port; all three endpoints away, and back.
+ * port; replaced one by one while requests keep coming; all three endpoints away, and back. Its pods wait 2 s before they
+ * stop, 5 s with TEST_POLDER_FULL=1.
  *
- *   client ─ node1 containerd, polderd ═══ VXLAN ═══ node2 containerd, polderd      backend1..3 wherever they are put
+ *   clients ─ node1 containerd, polderd ═══ VXLAN ═══ node2 containerd, polderd ─ load    backend1..3 on both
  */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { stringify } from 'yaml'
@@ -11,14 +13,22 @@ import { Client } from '../../cli/client.ts'
 import { down } from '../../cli/lab/down.ts'
 import { CHECKOUT, labOf, nodeOf } from '../../cli/lab/lab.ts'
 import { polderdOf } from '../../cli/lab/polderd.ts'
-import { initOf, runInside } from '../../cli/lab/processes.ts'
+import { commandInside, initOf, runInside } from '../../cli/lab/processes.ts'
 import { up } from '../../cli/lab/up.ts'
 import { runCli } from '../support/cli.ts'
+import { LineProgram } from '../support/line-program.ts'
 import { until } from '../support/netns.ts'
+import type { LoadReport } from '../support/request-load.ts'
 
 const lab = labOf(`t${process.pid}-services`)
 const nodes = [nodeOf(lab, 1), nodeOf(lab, 2)]
-const EXAMPLE = join(CHECKOUT, 'examples/service.yaml')
+const STOP_WAIT_SECONDS = process.env['TEST_POLDER_FULL'] === '1' ? 5 : 2
+const EXAMPLE = readFileSync(join(CHECKOUT, 'examples/service.yaml'), 'utf8').replaceAll(
+  ' seconds: 5',
+  ` seconds: ${STOP_WAIT_SECONDS}`,
+)
+const LOAD = join(CHECKOUT, 'test/support/request-load.ts')
+const REQUESTS_PER_SECOND = 200
 const BACKENDS = ['backend1', 'backend2', 'backend3']
 
 let addresses: string[] = []
@@ -36,8 +46,24 @@ const requests = (address: string, times: number): string[] => {
   return ['sh', '-c', `i=0; while [ $i -lt ${times} ]; do ${ask}; i=$((i + 1)); done`]
 }
 const names = (text: string): string[] => [...new Set(text.trim().split('\n'))].sort()
-const fromPod = (address: string, times: number): Promise<string> =>
+const askFromPod = (address: string, times: number): Promise<string> =>
   polder(['exec', 'client', '--', ...requests(address, times)])
+
+/** Keeps asking from node1 itself, or from the bare pod `load` on node2. */
+async function startLoad(from: 'node1' | 'load', address: string): Promise<LineProgram> {
+  const node = nodes[from === 'node1' ? 0 : 1]!
+  const command = [process.execPath, LOAD, urlOf(address), String(REQUESTS_PER_SECOND / 2)]
+  const inPod = from === 'load' ? ['ip', 'netns', 'exec', 'load'] : []
+  return LineProgram.start({ enter: [] }, ...commandInside(node, initOf(node)!, [...inPod, ...command]))
+}
+
+async function reportsOf(loads: LineProgram[]): Promise<LoadReport[]> {
+  return Promise.all(loads.map(async (load) => JSON.parse(await load.ask('report')) as LoadReport))
+}
+
+async function ready(...pods: string[]): Promise<void> {
+  await polder(['wait', '--for=condition=Ready', 'pod', ...pods, '--timeout=60s'])
+}
 
 beforeAll(async () => {
   await up(lab, { nodes: 2, images: true }, () => {})
@@ -52,8 +78,9 @@ beforeAll(async () => {
     },
   }
   await polder(['apply', '-f', '-'], stringify(client))
-  await polder(['apply', '-f', EXAMPLE])
-  await polder(['wait', '--for=condition=Ready', 'pod', 'client', ...BACKENDS, '--timeout=60s'])
+  await polder(['apply', '-f', '-'], EXAMPLE)
+  await polder(['netns', 'create', 'load', '--node', 'node2'])
+  await ready('client', ...BACKENDS)
   const service = await new Client(polderdOf(nodes[0]!).socket).get('Service', 'backend', 'default')
   addresses = service.spec.clusterIPs!
 }, 120_000)
@@ -62,7 +89,7 @@ afterAll(() => down(lab, () => {}))
 it('is served by all of its pods, to a pod and to both nodes, over both families', async () => {
   expect(addresses).toHaveLength(2)
   for (const address of addresses) {
-    await until(async () => names(await fromPod(address, 20)).join() === BACKENDS.join(), 20_000)
+    await until(async () => names(await askFromPod(address, 20)).join() === BACKENDS.join(), 20_000)
     for (const node of nodes) {
       const command = ['busybox', ...requests(address, 20).map((word) => word.replaceAll('wget', 'busybox wget'))]
       expect(names(await runInside(node, initOf(node)!, command))).toEqual(BACKENDS)
@@ -78,11 +105,65 @@ it('says who is behind it', async () => {
   )
 })
 
+it('its pods are probed over the network, and say what was found', async () => {
+  for (const name of BACKENDS) {
+    expect(await polder(['describe', 'pod', name])).toMatch(
+      /Readiness: +http-get http:\/\/:http\/ delay=0s .* period=1s/,
+    )
+  }
+  const address = (await new Client(polderdOf(nodes[0]!).socket).get('Pod', 'load', 'default')).status!.podIPs![1]!.ip
+  const pod = (name: string, probe: object) => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      nodeName: 'node2',
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        {
+          name: 'main',
+          image: 'busybox',
+          imagePullPolicy: 'IfNotPresent',
+          command: ['httpd', '-f', '-p', '8080'],
+          readinessProbe: { periodSeconds: 1, failureThreshold: 1, ...probe },
+        },
+      ],
+    },
+  })
+  await polder(['apply', '-f', '-'], stringify(pod('open', { tcpSocket: { port: 8080 } })))
+  await polder(['apply', '-f', '-'], stringify(pod('shut', { tcpSocket: { port: 8081, host: address } })))
+  await ready('open')
+  const found = `[${address}]:8081: connection refused`
+  await until(async () => (await polder(['describe', 'pod', 'shut'])).includes(found), 20_000)
+  expect(await polder(['get', 'pods', 'shut'])).toMatch(/^shut +0\/1 +Running/m)
+  await polder(['delete', 'pod', 'open', 'shut'])
+}, 60_000)
+
+it('its pods are replaced one by one, and not one request fails', async () => {
+  await using fromPod = await startLoad('load', addresses[0]!)
+  await using fromNode = await startLoad('node1', addresses[1]!)
+  for (const name of BACKENDS) {
+    const uid = () => polder(['get', 'pod', name, '-o', 'json']).then((text) => JSON.parse(text).metadata.uid as string)
+    const before = await uid()
+    await polder(['delete', 'pod', name, '--no-wait'])
+    expect(await polder(['get', 'pods'])).toMatch(new RegExp(`^${name} +1/1 +Terminating`, 'm'))
+    expect(await polder(['describe', 'service', 'backend'])).toContain('terminating, still serving')
+    await polder(['wait', '--for=delete', `pod/${name}`, '--timeout=30s'])
+    await polder(['apply', '-f', '-'], EXAMPLE)
+    await ready(name)
+    expect(await uid()).not.toBe(before)
+  }
+  for (const { answers, failures } of await reportsOf([fromPod, fromNode])) {
+    expect(failures).toEqual({})
+    expect(Object.keys(answers).sort()).toEqual(BACKENDS)
+  }
+}, 180_000)
+
 it('without its pods refuses at once, and with them serves again', async () => {
   await polder(['delete', 'pod', ...BACKENDS])
-  for (const address of addresses) expect(await fromPod(address, 1).catch(String)).toMatch(/refused/)
-  await polder(['apply', '-f', EXAMPLE])
-  await polder(['wait', '--for=condition=Ready', 'pod', ...BACKENDS, '--timeout=60s'])
+  for (const address of addresses) expect(await askFromPod(address, 1).catch(String)).toMatch(/refused/)
+  await polder(['apply', '-f', '-'], EXAMPLE)
+  await ready(...BACKENDS)
   for (const address of addresses)
-    await until(async () => names(await fromPod(address, 20)).join() === BACKENDS.join(), 20_000)
+    await until(async () => names(await askFromPod(address, 20)).join() === BACKENDS.join(), 20_000)
 }, 90_000)

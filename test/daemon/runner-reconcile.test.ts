@@ -35,6 +35,10 @@ class TableRuntime implements PodRuntime {
     }
   }
 
+  async terminate({ metadata: { name } }: Pod, _report: (status: PodStatus) => void): Promise<void> {
+    this.calls.push(`terminate ${name}`)
+  }
+
   async remove({ name }: { name: string }): Promise<void> {
     this.calls.push(`remove ${name}`)
     this.pods.delete(name)
@@ -57,6 +61,7 @@ class TableRuntime implements PodRuntime {
 }
 
 const running: PodStatus = { nodeName: 'n1', phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] }
+const started: PodStatus = { ...running, startTime: '2026-01-31T12:00:00Z' }
 const pending: PodStatus = { nodeName: 'n1', phase: 'Pending', reason: 'Waits', message: 'for a while' }
 
 let folder: ClusterFolder
@@ -110,6 +115,51 @@ test('a deleted pod is removed; so is what no store knows', async () => {
   await until(() => runtime.pods.has('mine') && !runtime.pods.has('stray'))
   await store.delete({ kind: 'Pod', name: 'mine', namespace: 'default' })
   await until(() => runtime.pods.size === 0)
+})
+
+test('a pod that runs is ended, then removed, then said to be gone; the next of its name waits for that', async () => {
+  const asked: string[] = []
+  let end = () => {}
+  runtime.terminate = async (pod, report) => {
+    asked.push(pod.metadata.deletionTimestamp!)
+    if (asked.length > 1) return
+    report({ ...started, reason: 'Ends' })
+    await new Promise<void>((resolve) => {
+      end = resolve
+    })
+  }
+  runtime.ends.set('mine', () => started)
+  reconciler.start()
+  await store.put(boundPod('mine'))
+  await until(() => statusOf('mine')?.phase === 'Running')
+  await store.delete({ kind: 'Pod', name: 'mine', namespace: 'default' }, { graceSeconds: 60 })
+  await until(() => statusOf('mine')?.reason === 'Ends')
+  await store.delete({ kind: 'Pod', name: 'mine', namespace: 'default' }, { graceSeconds: 6 })
+  await until(() => asked.length === 2)
+  expect(Date.parse(asked[0]!) - Date.parse(asked[1]!)).toBe(54_000)
+  await store.put(boundPod('mine'))
+  const calls = runtime.count('ensure mine')
+  await until(() => store.list('Pod').length === 2)
+  expect(runtime.count('remove mine')).toBe(0)
+  end()
+  await until(() => runtime.count('ensure mine') > calls)
+  expect(runtime.calls.lastIndexOf('remove mine')).toBeLessThan(runtime.calls.lastIndexOf('ensure mine'))
+  expect(store.list('Pod')).toHaveLength(1)
+})
+
+test('what a polderd left ending, the next one ends; what fails is tried again', async () => {
+  await store.put(boundPod('mine'))
+  await store.putPodStatus(store.get('Pod', 'mine', 'default')!, started)
+  await store.delete({ kind: 'Pod', name: 'mine', namespace: 'default' })
+  runtime.pods.set('mine', { namespace: 'default', name: 'mine', fingerprint: 'up' })
+  let failures = 2
+  runtime.terminate = async () => {
+    if (failures-- > 0) throw new Error('not now')
+  }
+  reconciler.start()
+  await until(() => store.list('Pod').length === 0)
+  expect(runtime.pods.size).toBe(0)
+  expect(failures).toBe(-1)
 })
 
 test('what may belong to a file that cannot be read is not removed', async () => {

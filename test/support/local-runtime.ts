@@ -31,6 +31,8 @@ export class LocalRuntime implements PodRuntime {
     return { phase: 'Running' }
   }
 
+  async terminate(): Promise<void> {}
+
   async remove(): Promise<void> {}
 
   async list(): Promise<HeldPod[]> {

@@ -21,6 +21,8 @@ export function contradictions(mirror: Mirror, folder: string): Problem[] {
 function undeclaredNamespaces(mirror: Mirror, folder: string): Problem[] {
   const problems: Problem[] = []
   for (const object of [...mirror.list('Pod'), ...mirror.list('Service'), ...mirror.list('EndpointSlice')]) {
+    // Who ends may outlive its namespace.
+    if (object.metadata.deletionTimestamp !== undefined) continue
     const namespace = object.metadata.namespace ?? 'default'
     if (mirror.get('Namespace', namespace) !== undefined) continue
     const place = join(folder, specPath(keyOf(object)))

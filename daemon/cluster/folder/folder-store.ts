@@ -5,7 +5,7 @@
  * own: read them only.
  */
 import { randomUUID } from 'node:crypto'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -25,7 +25,7 @@ import {
 } from '../objects.ts'
 import { checkObject } from '../schema.ts'
 import { refusalOf, type Service, type ServiceStatus } from '../service-objects.ts'
-import type { Change, ClusterStore, Problem, PutResult } from '../store.ts'
+import type { Change, ClusterStore, DeleteOptions, Problem, PutResult } from '../store.ts'
 import { RangeClaims } from './claims.ts'
 import { contradictions } from './contradictions.ts'
 import {
@@ -41,10 +41,14 @@ import {
 import { FolderLeases } from './leases.ts'
 import { withLock } from './lock.ts'
 import { Mirror, type MirrorLog } from './mirror.ts'
+import { requireNamespaceEmpty } from './namespace-contents.ts'
 import { OwnNodes } from './own-nodes.ts'
+import { PodEndings } from './pod-endings.ts'
 import { type RangeOptions, RangePlan } from './range-plan.ts'
 import { ServiceClaims } from './service-claims.ts'
 import { type ObjectStatus, type StatusFile, statusText } from './status-file.ts'
+import { filesIn } from './store-file.ts'
+import { terminatingPath } from './terminating-file.ts'
 import { FolderWatch } from './watch.ts'
 
 const LOCK = '.lock'
@@ -67,6 +71,7 @@ export class FolderStore implements ClusterStore {
   readonly #mirror: Mirror
   readonly #claims: RangeClaims
   readonly #serviceClaims: ServiceClaims
+  readonly #endings: PodEndings
   readonly #watch: FolderWatch
   readonly #listeners = new Set<(changes: Change[]) => void>()
   readonly #own: OwnNodes
@@ -103,6 +108,7 @@ export class FolderStore implements ClusterStore {
     this.#serviceClaims = new ServiceClaims(options.folder, options, () =>
       this.#mirror.list('Node').flatMap(addressesOf),
     )
+    this.#endings = new PodEndings(options.folder, this.#mirror)
     this.#own = new OwnNodes(options.folder)
     this.#watch = new FolderWatch(options.folder, {
       onEvents: (paths) => this.#refreshInTurns(paths, false),
@@ -169,16 +175,26 @@ export class FolderStore implements ClusterStore {
     })
   }
 
-  async delete(key: ObjectKey): Promise<boolean> {
+  async delete(key: ObjectKey, options: DeleteOptions = {}): Promise<boolean> {
     checkKey(key)
     return this.#write(async () => {
       this.#lookAgain(key)
-      if (key.kind === 'Namespace') this.#checkNamespaceEmpty(key.name)
+      if (key.kind === 'Namespace') requireNamespaceEmpty(this.#folder, key.name)
       if (key.kind === 'Node') this.#own.requireStopped(key.name)
+      const ends = key.kind === 'Pod' ? await this.#endings.delete(key, options) : []
       const existed = await removeFile(join(this.#folder, specPath(key)))
+      this.#refresh([...ends, specPath(key)])
       await this.#tidy(key)
       this.#lookAgain(key)
-      return existed
+      return existed || ends.length > 0
+    })
+  }
+
+  async endPod(pod: Pod): Promise<void> {
+    const key = keyOf(pod)
+    await this.#write(async () => {
+      this.#lookAgain(key)
+      this.#refresh(await this.#endings.finish(pod))
     })
   }
 
@@ -187,6 +203,9 @@ export class FolderStore implements ClusterStore {
     const key = keyOf(pod)
     await this.#write(async () => {
       this.#lookAgain(key)
+      if (pod.metadata.deletionTimestamp !== undefined) {
+        return this.#refresh(await this.#endings.putStatus(pod, status))
+      }
       const current = this.#mirror.spec(key) as Pod | undefined
       if (current === undefined || !isSame(current, pod)) return
       const nodeName = current.spec.nodeName ?? this.#boundTo(key)
@@ -314,12 +333,15 @@ export class FolderStore implements ClusterStore {
         this.#log.warn({ err: error }, 'a listener to the cluster state failed')
       }
     }
-    for (const { key, current } of changes) if (current === undefined) this.#tidyLater(key)
+    for (const { key, current } of changes) {
+      if (current === undefined || this.#mirror.removed(key) === current) this.#tidyLater(key)
+    }
   }
 
   /** Before a write: what it builds on must be what is on disk now. */
   #lookAgain(key: ObjectKey): void {
-    this.#refresh([specPath(key), statusPath(key)])
+    const pod = key.kind === 'Pod' ? this.#mirror.get('Pod', key.name, key.namespace) : undefined
+    this.#refresh([...(pod === undefined ? [] : [terminatingPath(pod)]), specPath(key), statusPath(key)])
   }
 
   #lookAgainAtNodes(): void {
@@ -386,28 +408,6 @@ export class FolderStore implements ClusterStore {
     throw new PolderError('bad-file', problem.message, `Mend or remove ${place}.`)
   }
 
-  #checkNamespaceEmpty(name: string): void {
-    if (name === 'default') {
-      throw new PolderError(
-        'namespace-needed',
-        'Namespace default cannot be deleted.',
-        'Delete the pods in it instead.',
-      )
-    }
-    const places = NAMESPACED_FOLDERS.flatMap((folder) => filesIn(this.#folder, join(folder, name))).map(placeAt)
-    const held = places.flatMap((place) => (place && 'key' in place && place.part === 'spec' ? [place.key] : []))
-    const [first] = held
-    if (first === undefined) return
-    const { kind } = first
-    const names = held.flatMap((key) => (key.kind === kind ? [key.name] : [])).sort()
-    const word = kind.toLowerCase()
-    throw new PolderError(
-      'namespace-not-empty',
-      `Namespace ${name} still holds ${names.length === 1 ? word : `${word}s`} ${names.join(', ')}.`,
-      `Delete them first: polder delete ${word} -n ${name} ${names.join(' ')}`,
-    )
-  }
-
   /** Somebody removed an object's file by hand, or another process did and may have died over it. */
   #tidyLater(key: ObjectKey): void {
     if (this.#closed) return
@@ -429,6 +429,10 @@ export class FolderStore implements ClusterStore {
     if (key.kind === 'Service') {
       await this.#serviceClaims.free(key, this.#mirror.lastStatus(key) as ServiceStatus | undefined)
     }
+    if (key.kind === 'Pod') {
+      this.#lookAgain(key)
+      this.#refresh(await this.#endings.begin(this.#mirror.removed(key)))
+    }
     await removeFile(join(this.#folder, statusPath(key)))
     this.#refresh([statusPath(key)])
     if (key.kind === 'Namespace') {
@@ -437,6 +441,7 @@ export class FolderStore implements ClusterStore {
     if (key.kind !== 'Node') return
     await this.#claims.free((holder) => holder === key.name)
     await removeFile(join(this.#folder, LEASES_FOLDER, `${key.name}.yaml`))
+    this.#refresh(await this.#endings.forgetNodes((name) => name === key.name))
     await this.#own.forget(key.name)
   }
 
@@ -445,6 +450,7 @@ export class FolderStore implements ClusterStore {
     const isGone = (name: string) =>
       !existsSync(join(this.#folder, specPath({ kind: 'Node', name }))) && !this.#own.isAlive(name)
     await this.#claims.free(isGone)
+    this.#refresh(await this.#endings.forgetNodes(isGone))
     for (const place of await this.#claims.freeEmpty()) {
       this.#log.warn({ place }, 'an empty pod range claim was removed: the power went while it was made')
     }
@@ -489,10 +495,4 @@ function uidPart(object: ClusterObject): Pick<StatusFile, 'uid'> {
 
 function timestamp(): string {
   return new Date().toISOString().replace(/\.\d+Z$/, 'Z')
-}
-
-/** Paths relative to the store's folder; none where there is no such directory. */
-function filesIn(folder: string, directory: string): string[] {
-  if (!existsSync(join(folder, directory))) return []
-  return readdirSync(join(folder, directory)).map((name) => join(directory, name))
 }

@@ -4,6 +4,7 @@
  *   nodes/NAME.yaml          nodes/NAME.status.yaml          nodes/.NAME.lock   held by the polderd that is this node
  *   namespaces/NAME.yaml
  *   pods/NAMESPACE/NAME.yaml pods/NAMESPACE/NAME.status.yaml
+ *   terminating/NAMESPACE_NAME_HASH.yaml     a pod that was deleted and has not ended yet (terminating-file.ts)
  *   services/NAMESPACE/NAME.yaml     …/NAME.status.yaml      what was given to it: addresses, node ports
  *   endpointslices/NAMESPACE/NAME.yaml
  *   service-claims/N.yaml    the Service that has an address or a node port (service-claims.ts)
@@ -37,19 +38,25 @@ export const NAMESPACED_FOLDERS = (Object.keys(FOLDERS) as Kind[])
   .map((kind) => FOLDERS[kind])
 export const CLAIMS_FOLDER = 'service-claims'
 export const LEASES_FOLDER = 'leases'
+export const TERMINATING_FOLDER = 'terminating'
 
 /** The folders that always exist. */
 export const FIXED_FOLDERS = [
   'nodes',
   'namespaces',
   ...NAMESPACED_FOLDERS.flatMap((folder) => [folder, `${folder}/default`]),
+  TERMINATING_FOLDER,
   'ranges',
   CLAIMS_FOLDER,
   LEASES_FOLDER,
 ]
 
-/** What a file holds, by its place: half of an object, something that is ignored, or a mistake to report. */
-export type Place = { key: ObjectKey; part: 'spec' | 'status' } | { mistake: string } | undefined
+/** What a file holds, by its place: half of an object, a pod that ends, something that is ignored, or a mistake to report. */
+export type Place =
+  | { key: ObjectKey; part: 'spec' | 'status' }
+  | { part: 'terminating' }
+  | { mistake: string }
+  | undefined
 
 export function keyOf(object: { kind: Kind; metadata: { name: string; namespace?: string } }): ObjectKey {
   const { kind, metadata } = object
@@ -79,6 +86,7 @@ export function nodeLockPath(name: string): string {
 export function placeAt(path: string): Place {
   const [folder = '', ...rest] = path.split('/')
   const file = rest.pop() ?? ''
+  if (folder === TERMINATING_FOLDER && rest.length === 0 && /^[^.#].*\.yaml$/.test(file)) return { part: 'terminating' }
   const kind = (Object.keys(FOLDERS) as Kind[]).find((one) => FOLDERS[one] === folder)
   if (kind === undefined || /^[.#]|~$/.test(file) || rest.length !== (NAMESPACED[kind] ? 1 : 0)) return undefined
   if (/\.(yml|json)$/.test(file)) return { mistake: 'is not read: rename it so that it ends in .yaml' }

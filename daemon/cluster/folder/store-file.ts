@@ -2,7 +2,8 @@
  * Reads one file of the folder, without ever hanging or swallowing a giant: only regular files, only up to a limit.
  * Reading is synchronous, so that a refresh of the mirror is one step: the files are small and local.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, existsSync, fstatSync, openSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { isCode } from '../../files/atomic-file.ts'
 import { MANIFEST_BYTES_MAX } from '../schema.ts'
 
@@ -46,4 +47,10 @@ export function readStoreFile(path: string, signature?: string): StoreFile | 'un
 function bornAt(birthMs: number, modifiedMs: number): string {
   const seconds = Math.floor((birthMs > 0 ? birthMs : modifiedMs) / 1000)
   return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')
+}
+
+/** Paths relative to the store's folder; none where there is no such directory. */
+export function filesIn(folder: string, directory: string): string[] {
+  if (!existsSync(join(folder, directory))) return []
+  return readdirSync(join(folder, directory)).map((name) => join(directory, name))
 }

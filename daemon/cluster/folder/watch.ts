@@ -7,7 +7,7 @@
  */
 import { type FSWatcher, mkdirSync, readdirSync, statSync, watch } from 'node:fs'
 import { join } from 'node:path'
-import { FIXED_FOLDERS, NAMESPACED_FOLDERS } from './layout.ts'
+import { FIXED_FOLDERS, NAMESPACED_FOLDERS, TERMINATING_FOLDER } from './layout.ts'
 
 /** After the last event of a series, but never longer than GATHER_MS_MAX after the first. */
 const GATHER_MS = 10
@@ -91,7 +91,13 @@ export class FolderWatch {
   #directories(): Map<string, number> {
     for (const fixed of FIXED_FOLDERS) this.#putBack(fixed)
     const present = new Map<string, number>()
-    for (const directory of ['', 'nodes', 'namespaces', ...NAMESPACED_FOLDERS.flatMap((one) => this.#withInner(one))]) {
+    for (const directory of [
+      '',
+      'nodes',
+      'namespaces',
+      TERMINATING_FOLDER,
+      ...NAMESPACED_FOLDERS.flatMap((one) => this.#withInner(one)),
+    ]) {
       const inode = inodeOf(join(this.#folder, directory))
       if (inode !== undefined) present.set(directory, inode)
     }

@@ -6,6 +6,7 @@
  * It has no volumes, init containers or resource limits.
  */
 import type { Writable } from 'node:stream'
+import { isDeepStrictEqual } from 'node:util'
 import type { ExecRequest } from '../../api/types.ts'
 import type { Pod, PodStatus } from '../../cluster/objects.ts'
 import { PolderError } from '../../errors.ts'
@@ -23,13 +24,14 @@ import { findPod, listPods, newestContainer } from './pod-record.ts'
 import type { PodView } from './pod-status.ts'
 import { containerID, podStatus } from './pod-status.ts'
 import { graceSeconds, isCurrent, Sandboxes } from './sandboxes.ts'
+import { Termination } from './termination.ts'
 
 export interface CriRuntimeOptions {
   containerdSocket: string
   facts: config.NodeFacts
   /** Folder for the named pipes of exec, in the same mount namespace as containerd. */
   execDir: string
-  /** Called when a probe has changed what is to be said of a pod. */
+  /** Called when a probe has changed what is to be said of a pod, and when a hook failed. */
   onNews?: (pod: { uid: string; container: string; message: string }) => void
 }
 
@@ -40,6 +42,9 @@ export class CriRuntime implements PodRuntime {
   readonly #sandboxes: Sandboxes
   readonly #containers: Containers
   readonly #prober: Prober
+  readonly #onNews: NonNullable<CriRuntimeOptions['onNews']>
+  /** Pods that end now, by uid. */
+  readonly #endings = new Map<string, { termination: Termination; done: Promise<void>; look: () => void }>()
 
   constructor(options: CriRuntimeOptions) {
     this.#client = connectContainerd(options.containerdSocket)
@@ -47,9 +52,11 @@ export class CriRuntime implements PodRuntime {
     this.#execDir = options.execDir
     this.#sandboxes = new Sandboxes(this.#client, options.facts)
     this.#containers = new Containers(this.#client, this.#sandboxes, options.facts)
+    this.#onNews = (news) => options.onNews?.(news)
     this.#prober = new Prober((uid, { name }, { ready, message, failed }) => {
+      this.#endings.get(uid)?.look()
       const said = failed?.message ?? message ?? (ready ? 'it is ready' : 'it is not ready')
-      options.onNews?.({ uid, container: name, message: said })
+      this.#onNews({ uid, container: name, message: said })
     })
   }
 
@@ -108,6 +115,37 @@ export class CriRuntime implements PodRuntime {
     return podStatus(pod, view, Date.now())
   }
 
+  async terminate(pod: Pod, report: (status: PodStatus) => void): Promise<void> {
+    const uid = config.podUid(pod)
+    const known = this.#endings.get(uid)
+    if (known !== undefined) {
+      known.termination.hasten(pod)
+      return await known.done
+    }
+    let said = pod.status
+    const say = async () => {
+      const view = await this.#viewOf(pod)
+      const status = podStatus({ ...pod, ...(said && { status: said }) }, view, Date.now())
+      if (!isDeepStrictEqual(status, said)) report(status)
+      said = status
+      return view
+    }
+    // The next one will say it, or nobody needs to know any more.
+    const look = () => void say().catch(() => {})
+    const onHookFailed = (container: string, message: string) => this.#onNews({ uid, container, message })
+    const termination = new Termination(this.#client, pod, { onEnded: look, onHookFailed })
+    const done = say()
+      .then((view) => termination.run(this.#running(pod, view)))
+      .then(() =>
+        say().then(
+          () => {},
+          () => {},
+        ),
+      )
+    this.#endings.set(uid, { termination, done, look })
+    await done.finally(() => this.#endings.delete(uid))
+  }
+
   async remove(pod: { namespace: string; name: string }): Promise<void> {
     const record = await findPod(this.#client, pod.namespace, pod.name)
     await this.#sandboxes.remove(record)
@@ -158,9 +196,28 @@ export class CriRuntime implements PodRuntime {
     }
   }
 
+  /** What there is of a pod that ends: nothing of it is made any more. */
+  async #viewOf(pod: Pod): Promise<PodView> {
+    const record = await this.#ownRecord(pod)
+    const containers = await Promise.all(pod.spec.containers.map((one) => this.#containers.look(one, record)))
+    const podIPs = pod.status?.podIPs?.map(({ ip }) => ip) ?? []
+    const view: PodView = { containers, podIPs, nodeName: this.#facts.nodeName }
+    if (this.#facts.hostIPs[0] !== undefined) view.hostIP = this.#facts.hostIPs[0]
+    this.#probe(pod, view)
+    return view
+  }
+
   /** Has the containers probed that run now, and says in `view` what is known of each. */
   #probe(pod: Pod, view: PodView): void {
-    const running = view.containers.flatMap(({ name, current }): Probed[] => {
+    this.#prober.follow(config.podUid(pod), this.#running(pod, view))
+    for (const one of view.containers) {
+      const verdict = one.current && this.#prober.verdict(one.current.id)
+      if (verdict !== undefined) one.verdict = verdict
+    }
+  }
+
+  #running(pod: Pod, view: PodView): Probed[] {
+    return view.containers.flatMap(({ name, current }): Probed[] => {
       const container = pod.spec.containers.find((one) => one.name === name)!
       if (current?.state !== CONTAINER_RUNNING) return []
       const before = pod.status?.containerStatuses?.find((one) => one.name === name)
@@ -175,11 +232,6 @@ export class CriRuntime implements PodRuntime {
         },
       ]
     })
-    this.#prober.follow(config.podUid(pod), running)
-    for (const one of view.containers) {
-      const verdict = one.current && this.#prober.verdict(one.current.id)
-      if (verdict !== undefined) one.verdict = verdict
-    }
   }
 
   /** What containerd has of this pod; what an earlier pod of the same name left is removed first. */

@@ -23,6 +23,7 @@ export const CLI_MAY_USE: readonly string[] = [
   'daemon/api/types.ts', // the numbers of exec's channels
   'daemon/api/exec-frames.ts', // the frames of exec, for both sides
   'daemon/cluster/objects.ts', // nodeOf(): where a pod is bound
+  'daemon/cluster/deletion.ts', // how long a pod has to end
   'daemon/cluster/probe-objects.ts', // defaults of probes
   'daemon/cluster/service-objects.ts', // what was given to a Service
   'daemon/control/endpoints.ts', // who stands behind a Service, as the data path is told
