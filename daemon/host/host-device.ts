@@ -155,6 +155,6 @@ function isIPv6(text: string): boolean {
   return text.includes(':')
 }
 
-function hostPrefix(address: string): string {
+export function hostPrefix(address: string): string {
   return `${address}/${isIPv6(address) ? 128 : 32}`
 }

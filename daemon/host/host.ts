@@ -25,7 +25,14 @@ import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
 import { findingOf, survey } from './findings/survey.ts'
 import { bringForwarding } from './forwarding.ts'
-import { bringHostDevice, bringHostSysctls, type HostDeviceSpec, openHostDevice, rangesOf } from './host-device.ts'
+import {
+  bringHostDevice,
+  bringHostSysctls,
+  type HostDeviceSpec,
+  hostPrefix,
+  openHostDevice,
+  rangesOf,
+} from './host-device.ts'
 import type { Mended } from './mended.ts'
 import { NftTable, tableScript } from './nftables.ts'
 import { bringReceiveOffload } from './receive-offload.ts'
@@ -200,12 +207,14 @@ export class Host {
     const { fdStore, replaceHost, outward } = this.#options
     const spec = this.#deviceSpec()
     if (this.#netlink.link(HOST_DEVICE) !== undefined) {
-      // Services that came or went are nothing that somebody took away; what was, shows at the next look.
+      // Services that came or went are nothing that somebody took away.
       const { addresses } = outward()
-      const isNews = !isDeepStrictEqual(addresses, this.#addresses)
+      const before = this.#addresses
       this.#addresses = addresses
+      const news = [...addresses, ...before].filter((one) => !addresses.includes(one) || !before.includes(one))
+      const newPrefixes = news.map(hostPrefix)
       const mended = bringHostDevice(this.#netlink, spec)
-      return mended.filter(({ kind }) => kind !== 'route' || !isNews)
+      return mended.filter(({ kind, what }) => kind !== 'route' || !newPrefixes.includes(what.split(' ')[0]!))
     }
     await replaceHost(openHostDevice(this.#netlink, spec, fdStore))
     return [{ kind: 'link', what: `${HOST_DEVICE}, made anew` }]

@@ -420,8 +420,10 @@ describe('addresses that cannot be had', () => {
   }, 60_000)
 
   it('a route to an address that somebody takes away comes back', async () => {
-    const { netns } = await answeredByHolder(BALANCED.v4)
+    const node = await answeredByHolder(BALANCED.v4)
+    const { netns } = node
     await netns.run('ip', 'route', 'delete', BALANCED.v4, 'dev', 'polder0')
+    await until(() => node.log.includes(`put back: route ${BALANCED.v4}/32 dev polder0`), 60_000)
     await until(async () => (await netns.run('ip', 'route', 'show', BALANCED.v4)).includes('polder0'), 60_000)
     await reaches(client, BALANCED.v4, 80, /^[abc] /)
   }, 120_000)
