@@ -32,6 +32,7 @@ import { Outgoing } from './handover/outgoing.ts'
 import { type Called, prepareDataPlane, type Resumed, rememberForResume, type Service } from './handover/resume.ts'
 import { helloOf } from './handover/takeover.ts'
 import { HOST_DEVICE } from './host/device-name.ts'
+import { refuseKubeProxy } from './host/findings/kube-proxy.ts'
 import { Host, type HostOptions } from './host/host.ts'
 import { openHostDevice, rangesOf } from './host/host-device.ts'
 import type { Redirect } from './host-ports/frontends.ts'
@@ -69,6 +70,7 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   const { config, service, predecessor, log } = options
   const { systemd } = service
   const startedAt = new Date().toISOString()
+  if (options.resumed === undefined && predecessor === undefined) await lookForKubeProxy(config)
   prepareFolder('stateDir', config.stateDir, log)
   prepareFolder('clusterFolder', config.clusterFolder, log)
   // It loads on a processor of its own while we find out what it will work by.
@@ -135,6 +137,11 @@ export async function startPolderd(options: StartOptions): Promise<Polderd> {
   return { stop: () => stopAll(parts), handedOver, works: () => dataPlane.works }
 }
 
+async function lookForKubeProxy(config: Config): Promise<void> {
+  using netlink = new Netlink()
+  await refuseKubeProxy(config, netlink)
+}
+
 /** Who we are: our address on the underlay, our name in the cluster, our pod ranges; and who the others are. */
 async function joinCluster(config: Config, log: Logger): Promise<ClusterNode> {
   using netlink = new Netlink()
@@ -150,7 +157,7 @@ async function joinCluster(config: Config, log: Logger): Promise<ClusterNode> {
   const ipam = new Ipam({ ranges: own.podCIDRs, now: steadyNow })
   const peers = new Peers({ own, overlay: config, store, log })
   const hostPorts = new HostPorts({ nodePortOwner: (mapping) => nodePortOwner(store.list('Service'), mapping) })
-  const services = new Services({ own, store, hostPorts, log })
+  const services = new Services({ own, store, hostPorts, serves: config.services === 'on', log })
   return { own, underlay, store, ipam, peers, hostPorts, services }
 }
 

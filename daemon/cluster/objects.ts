@@ -87,6 +87,9 @@ export interface ContainerPort {
   name?: string
   containerPort: number
   protocol?: 'TCP' | 'UDP' | 'SCTP'
+  /** A port of the node that leads to it; 0: none. */
+  hostPort?: number
+  hostIP?: string
 }
 
 export interface Container {

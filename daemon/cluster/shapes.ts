@@ -6,6 +6,7 @@
  */
 import { z } from 'zod'
 import { cidrMistake, formatCidr, parseCidr } from '../config/cidr.ts'
+import { hostIPMistake } from '../host-ports/port-mapping.ts'
 import {
   clusterMetadata,
   conditions,
@@ -48,6 +49,14 @@ const containerPort = z.strictObject({
   name: portName.exactOptional(),
   containerPort: portNumber,
   protocol: z.enum(['TCP', 'UDP', 'SCTP']).exactOptional(),
+  hostPort: z.union([z.literal(0), portNumber]).exactOptional(),
+  hostIP: z
+    .string()
+    .superRefine((hostIP, context) => {
+      const message = hostIP === '' ? undefined : hostIPMistake(hostIP)
+      if (message !== undefined) context.addIssue({ code: 'custom', message })
+    })
+    .exactOptional(),
 })
 
 const container: z.ZodType<Container> = z
@@ -100,6 +109,13 @@ function checkPodSpec(spec: PodSpec, context: z.RefinementCtx): void {
   if (spec.hostNetwork && isNetns) {
     const message = 'must not be set with runtimeClassName netns'
     context.addIssue({ code: 'custom', path: ['hostNetwork'], message })
+  }
+  for (const [index, { ports = [] }] of spec.hostNetwork ? spec.containers.entries() : []) {
+    for (const [number, { hostPort, containerPort }] of ports.entries()) {
+      if (!hostPort || hostPort === containerPort) continue
+      const path = ['containers', index, 'ports', number, 'hostPort']
+      context.addIssue({ code: 'custom', path, message: 'must be the containerPort with hostNetwork, or be left out' })
+    }
   }
   const names = spec.containers.map((one) => one.name)
   for (const [index, name] of names.entries()) {

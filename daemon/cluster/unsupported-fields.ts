@@ -86,7 +86,6 @@ export const UNSUPPORTED_FIELDS: Record<Kind, Record<string, readonly string[]>>
     spec: POD_SPEC,
     'spec.containers': CONTAINER,
     'spec.containers.lifecycle': ['postStart', 'stopSignal'],
-    'spec.containers.ports': ['hostIP', 'hostPort'],
     'spec.containers.env.valueFrom': ['configMapKeyRef', 'fileKeyRef', 'resourceFieldRef', 'secretKeyRef'],
     'spec.containers.env.valueFrom.fieldRef': ['apiVersion'],
     'spec.containers.securityContext': SECURITY_CONTEXT,

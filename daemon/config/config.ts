@@ -5,7 +5,9 @@ export interface Config {
   podCIDRs: string[]
   nodeMaskSizeIPv4: number
   nodeMaskSizeIPv6: number
-  /** Where Services have their addresses, at most one range for each family. */
+  /** Whether polder serves Services; `off` leaves them to others, kube-proxy say. */
+  services: 'on' | 'off'
+  /** Where Services have their addresses, at most one range for each family; none where they are off. */
   serviceCIDRs: string[]
   /** Where Services of type LoadBalancer have their addresses from: CIDRs, or FIRST-LAST. */
   loadBalancerPools: string[]

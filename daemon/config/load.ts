@@ -115,6 +115,8 @@ function checkMaskSizes(config: Config, places: Record<SettingKey, string>, mist
 
 /** An address is a pod's or a Service's. */
 function checkServiceRanges(config: Config, places: Record<SettingKey, string>, mistakes: string[]): void {
+  // Services are others' then, and so are their ranges.
+  if (config.services === 'off') config.serviceCIDRs = []
   for (const range of config.serviceCIDRs) {
     const pods = config.podCIDRs.find((cidr) => overlap(parseCidr(cidr), parseCidr(range)))
     if (pods !== undefined) mistakes.push(`${places.serviceCIDRs}: ${range} overlaps with ${pods} (${places.podCIDRs})`)

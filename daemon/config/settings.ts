@@ -79,6 +79,11 @@ export const SETTINGS: Settings = {
     default: 64,
     meaning: 'Prefix length of the range that each node takes from the IPv6 pod range.',
   },
+  services: {
+    check: z.enum(['on', 'off'], { error: 'must be on or off' }),
+    default: 'on',
+    meaning: 'Whether polder serves Services (on), or leaves them and their ranges to others, kube-proxy say (off).',
+  },
   serviceCIDRs: {
     check: networks,
     default: ['10.96.0.0/16', 'fd00:10:96::/112'],

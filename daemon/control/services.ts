@@ -27,6 +27,8 @@ export interface ServicesOptions {
   own: OwnNode
   store: ClusterStore
   hostPorts: HostPorts
+  /** False: there are none but host ports. */
+  serves: boolean
   log: Logger
 }
 
@@ -67,8 +69,8 @@ export class Services {
   constructor(options: ServicesOptions) {
     this.#options = options
     this.#here = this.#whereWeAre()
-    const { store } = options
-    const objects = [...store.list('Pod'), ...store.list('EndpointSlice'), ...store.list('Service')]
+    const { store, serves } = options
+    const objects = !serves ? [] : [...store.list('Pod'), ...store.list('EndpointSlice'), ...store.list('Service')]
     for (const object of objects) this.#index.note(undefined, object)
     for (const name of this.#index.names()) this.#compute(name)
     this.#unsubscribe = store.onChange((changes) => this.#note(changes))
@@ -128,7 +130,7 @@ export class Services {
   }
 
   #note(changes: readonly Change[]): void {
-    for (const { previous, current } of changes) {
+    for (const { previous, current } of this.#options.serves ? changes : []) {
       for (const name of this.#index.note(previous, current)) this.#dirty.add(name)
     }
     if (changes.some(({ key }) => key.kind === 'Node')) this.#noteHere()

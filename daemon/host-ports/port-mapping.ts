@@ -5,6 +5,7 @@
  */
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
+import type { PodSpec } from '../cluster/objects.ts'
 import type { IpFamily, ServiceProtocol } from '../cluster/service-objects.ts'
 
 export interface PortMapping {
@@ -41,6 +42,16 @@ export function hostIPMistake(hostIP: string): string | undefined {
 /** One way to write each address, and none for "all". */
 export function canonicalHostIP(hostIP: string | null | undefined): string | undefined {
   return hostIP === undefined || hostIP === null || hostIP === '' ? undefined : ipaddr.process(hostIP).toString()
+}
+
+/** What a manifest asks for. With hostNetwork a pod listens at the node itself. */
+export function wantedHostPorts({ hostNetwork, containers }: PodSpec): PortMapping[] {
+  const ports = hostNetwork ? [] : containers.flatMap(({ ports = [] }) => ports)
+  return ports.flatMap(({ hostPort, containerPort, protocol = 'TCP', hostIP: given }) => {
+    if (!hostPort) return []
+    const hostIP = canonicalHostIP(given)
+    return [{ protocol, hostPort, containerPort, ...(hostIP !== undefined && { hostIP }) }]
+  })
 }
 
 export function familiesOf({ hostIP }: PortMapping): readonly IpFamily[] {

@@ -21,6 +21,7 @@ import { Notices } from '../netlink/notices.ts'
 import { HOST_DEVICE } from './device-name.ts'
 import { bringDirectRoutes } from './direct-routes.ts'
 import { info, warning } from './findings/check.ts'
+import { findKubeProxy, rulesetIfAny } from './findings/kube-proxy.ts'
 import { underlayAddressOf } from './findings/nodes.ts'
 import { offloadsMissing } from './findings/software.ts'
 import { findingOf, survey } from './findings/survey.ts'
@@ -68,6 +69,7 @@ export interface HostOptions {
 const HOLD_TABLE = 'polder-hold'
 /** The table is there, and another process owns it. */
 const OTHERS_CODES = ['EEXIST', 'EPERM']
+const LOOK_FOR_KUBE_PROXY_MS = 5000
 const LOG_LEVELS = { error: 'error', warning: 'warn', info: 'info' } as const
 
 export class Host {
@@ -84,6 +86,8 @@ export class Host {
   #directRoutes: DirectRoute[] = []
   #addresses: readonly string[] = []
   #natIsHeld: boolean | undefined
+  #lookedForKubeProxy: { generation: number; atMs: number } | undefined
+  #kubeProxy: string | undefined
 
   private constructor(options: HostOptions) {
     this.#options = options
@@ -96,6 +100,7 @@ export class Host {
       { bring: () => this.#bringDevice(), glance: () => bringHostSysctls(this.#deviceSpec()) },
       { bring: () => this.#bringDirectRoutes() },
       { bring: () => this.#table.bring() },
+      { bring: () => this.#watchForKubeProxy(), glance: () => this.#watchForKubeProxy() },
     ]
     const families = config.podCIDRs.map((cidr) => parseCidr(cidr).family)
     const forwarding = (): Mended[] => bringForwarding(families)
@@ -250,6 +255,22 @@ export class Host {
     Object.assign(own, mtus)
     await this.#bringDevice()
     mtuChanged()
+    return []
+  }
+
+  /** Who comes later is said in the log; looked for where rules have changed since, now and then. */
+  async #watchForKubeProxy(): Promise<[]> {
+    const generation = this.#nfTables.generation()
+    const last = this.#lookedForKubeProxy
+    if (last?.generation === generation || performance.now() - (last?.atMs ?? -Infinity) < LOOK_FOR_KUBE_PROXY_MS)
+      return []
+    this.#lookedForKubeProxy = { generation, atMs: performance.now() }
+    const { config, log } = this.#options
+    const found = findKubeProxy({ config, netlink: this.#netlink, ruleset: await rulesetIfAny() })
+    if (found !== undefined && found.message !== this.#kubeProxy) {
+      log.error({ finding: 'kube-proxy', remedy: found.remedy }, found.message)
+    }
+    this.#kubeProxy = found?.message
     return []
   }
 

@@ -1,5 +1,6 @@
 /**
- * Gives pods without a node one: of the ready nodes the one with the fewest pods, of equals the first by name. Every
+ * Gives pods without a node one: of the ready nodes whose pods have none of its host ports the one with the fewest pods,
+ * of equals the first by name. Every
  * polderd decides the same from the same view and binds only what falls to its own node; where views differ for a
  * moment two may try, and the store lets one win.
  *
@@ -9,6 +10,7 @@ import type { Logger } from 'pino'
 import type { Node, Pod } from '../cluster/objects.ts'
 import { nodeOf } from '../cluster/objects.ts'
 import type { ClusterStore } from '../cluster/store.ts'
+import { overlaps, type PortMapping, wantedHostPorts } from '../host-ports/port-mapping.ts'
 
 export const HEARTBEAT_PATIENCE_MS = 40_000
 const POLL_MS = 1000
@@ -22,15 +24,25 @@ export interface Binding {
 export function chooseNodes(pods: Pod[], nodes: Node[], nowMs: number): Binding[] {
   const load = new Map(nodes.filter((node) => isReady(node, nowMs)).map((node) => [node.metadata.name, 0]))
   if (load.size === 0) return []
+  const taken = new Map<string, PortMapping[]>()
+  const take = (pod: Pod, nodeName: string): void => {
+    load.set(nodeName, load.get(nodeName)! + 1)
+    taken.set(nodeName, [...(taken.get(nodeName) ?? []), ...wantedHostPorts(pod.spec)])
+  }
   const unbound: Pod[] = []
   for (const pod of pods) {
     const nodeName = nodeOf(pod)
     if (nodeName === undefined) unbound.push(pod)
-    else if (load.has(nodeName) && !isFinished(pod)) load.set(nodeName, load.get(nodeName)! + 1)
+    else if (load.has(nodeName) && !isFinished(pod)) take(pod, nodeName)
   }
   return unbound.sort(byName).map((pod) => {
-    const nodeName = leastLoaded(load)
-    load.set(nodeName, load.get(nodeName)! + 1)
+    const wanted = wantedHostPorts(pod.spec)
+    const free = [...load].filter(
+      ([name]) => !wanted.some((one) => taken.get(name)?.some((other) => overlaps(one, other))),
+    )
+    // Where it is free nowhere, the pod says so itself: whose the port is.
+    const nodeName = leastLoaded(free.length > 0 ? free : [...load])
+    take(pod, nodeName)
     return { pod, nodeName }
   })
 }
@@ -117,8 +129,8 @@ function isFinished(pod: Pod): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed'
 }
 
-function leastLoaded(load: Map<string, number>): string {
-  return [...load].reduce((best, entry) =>
+function leastLoaded(load: readonly [string, number][]): string {
+  return load.reduce((best, entry) =>
     entry[1] < best[1] || (entry[1] === best[1] && entry[0] < best[0]) ? entry : best,
   )[0]
 }

@@ -115,13 +115,12 @@ test('what Kubernetes knows and polder does not is left out with a warning', () 
   const text = podWith(
     'volumes: [{name: data, emptyDir: {}}]',
     `volumeDevices: [{name: a, devicePath: /b}]
-      ports: [{containerPort: 80, hostPort: 8080}]
+      ports: [{containerPort: 80, hostPort: 8080, hostIP: 192.0.2.1}]
       env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]
       securityContext: {runAsUser: 1000}`,
   )
   const { objects, warnings } = parse(`${text}status: {phase: Running}\n`)
   expect(warnings.sort()).toEqual([
-    'pod.yaml:10:35 spec.containers[0].ports[0].hostPort: is not supported and ignored',
     'pod.yaml:11:35 spec.containers[0].env[0].valueFrom.secretKeyRef: is not supported and ignored',
     'pod.yaml:12:25 spec.containers[0].securityContext.runAsUser: is not supported and ignored',
     'pod.yaml:13:1 status: is written by polder and ignored',
@@ -129,7 +128,16 @@ test('what Kubernetes knows and polder does not is left out with a warning', () 
     'pod.yaml:9:7 spec.containers[0].volumeDevices: is not supported and ignored',
   ])
   expect(objects[0]).toMatchObject({
-    spec: { containers: [{ name: 'main', image: 'nginx', ports: [{ containerPort: 80 }], env: [{ name: 'A' }] }] },
+    spec: {
+      containers: [
+        {
+          name: 'main',
+          image: 'nginx',
+          ports: [{ containerPort: 80, hostPort: 8080, hostIP: '192.0.2.1' }],
+          env: [{ name: 'A' }],
+        },
+      ],
+    },
   })
 })
 

@@ -47,6 +47,7 @@ describe('sources', () => {
     expect(config).toMatchObject({
       nodeName: 'alpha',
       podCIDRs: ['10.244.0.0/16', 'fd00:10:244::/48'],
+      services: 'on',
       serviceCIDRs: ['10.96.0.0/16', 'fd00:10:96::/112'],
       nodeMaskSizeIPv4: 24,
       nodeMaskSizeIPv6: 64,

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { readTask } from '../../daemon/config/task.ts'
 import { PolderError } from '../../daemon/errors.ts'
 import type { Inspected } from '../../daemon/host/findings/check.ts'
-import { forwardDrop, kubeProxy } from '../../daemon/host/findings/firewall.ts'
+import { forwardDrop } from '../../daemon/host/findings/firewall.ts'
+import { kubeProxy } from '../../daemon/host/findings/kube-proxy.ts'
 import { underlayAddressOf } from '../../daemon/host/findings/nodes.ts'
 import { parseRuleset } from '../../daemon/host/findings/ruleset.ts'
 import { offloadsMissing } from '../../daemon/host/findings/software.ts'
@@ -131,7 +132,10 @@ test.each<[string, object[], Map<string, string>, string | undefined]>([
   ['its older iptables', [], new Map([['iptables-legacy', '-N KUBE-SERVICES']]), 'iptables-legacy'],
 ])('kube-proxy is known by %s', (_, listed, legacy, place) => {
   const ruleset = { ...parseRuleset(JSON.stringify({ nftables: listed })), legacy }
-  const found = kubeProxy({ ruleset } as unknown as Inspected)
+  const netlink = { link: () => undefined }
+  const at = (services: string) => kubeProxy({ config: { services }, netlink, ruleset } as unknown as Inspected)
+  const found = at('on')
+  expect(at('off')).toEqual([])
   expect(found.map(({ id }) => id)).toEqual(place === undefined ? [] : ['kube-proxy'])
   expect(found.map(({ message }) => message).join()).toContain(place ?? '')
 })

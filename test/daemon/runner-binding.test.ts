@@ -36,6 +36,14 @@ test('the node with the fewest pods comes first; finished ones do not count', ()
   ])
 })
 
+test('pods with one host port go to different nodes, and where none is left, to the one with the fewest', () => {
+  const spec = { containers: [{ name: 'c', image: 'i', ports: [{ containerPort: 80, hostPort: 8080 }] }] }
+  const published = (name: string): Pod => ({ ...podOn(name), spec })
+  const bound = [podOn('x', 'n2'), podOn('y', 'n2')]
+  const pods = [...bound, published('a'), published('b'), published('c'), podOn('d')]
+  expect(choices(pods, [nodeNamed('n1'), nodeNamed('n2')])).toEqual(['a -> n1', 'b -> n2', 'c -> n1', 'd -> n1'])
+})
+
 test('only a node that says so, and lately, is ready', () => {
   const nodes = [nodeNamed('a', 'False'), nodeNamed('b', 'True', HEARTBEAT_PATIENCE_MS), nodeNamed('c', 'True', 39_999)]
   expect(nodes.map((node) => isReady(node, NOW_MS))).toEqual([false, false, true])

@@ -136,7 +136,7 @@ it('is what is there, however it came to be', async () => {
     spec: { podCIDRs: own.podCIDRs },
   })
   const hostPorts = new HostPorts({ nodePortOwner: () => undefined })
-  const services = new Services({ own, store, hostPorts, log })
+  const services = new Services({ own, store, hostPorts, serves: true, log })
   let handedOver = services.current
   services.follow(async (buffers) => {
     handedOver = buffers
@@ -144,7 +144,7 @@ it('is what is there, however it came to be', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 4 }), async (steps) => {
       for (const one of steps) await take(store, one)
-      const anew = new Services({ own, store, hostPorts, log })
+      const anew = new Services({ own, store, hostPorts, serves: true, log })
       const expected = shown(anew.current)
       await anew.stop()
       await until(() => shown(handedOver).join() === expected.join()).catch(() => {})

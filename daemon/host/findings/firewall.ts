@@ -16,21 +16,6 @@ export const forwardDrop: Check = ({ config, ruleset }) => [
   ...[...ruleset.legacy].flatMap(([program, printed]) => inspectLegacy(program, printed)),
 ]
 
-/** Its rules stay when it is gone, and choose endpoints before a packet comes to polder0. */
-export const kubeProxy: Check = ({ ruleset: { chains, legacy } }) => {
-  const chain = chains.find(({ table, name }) => table === 'kube-proxy' || name === 'KUBE-SERVICES')
-  const program = [...legacy].find(([, printed]) => printed.includes('KUBE-SERVICES'))?.[0]
-  if (chain === undefined && program === undefined) return []
-  const place = chain === undefined ? program : `chain ${chain.name} of table ${chain.family} ${chain.table}`
-  return [
-    error(
-      'kube-proxy',
-      `kube-proxy has rules on this machine (${place}): it and polder would both serve Services`,
-      'Take it away: kubectl -n kube-system delete daemonset kube-proxy, then on each node kube-proxy --cleanup.',
-    ),
-  ]
-}
-
 function inspectChain(chain: Chain, { chains, rules }: Ruleset, podCIDRs: readonly string[]): Finding[] {
   if (chain.hook !== 'forward' || chain.type !== 'filter') return []
   const ofTable = rules.filter(({ family, table }) => family === chain.family && table === chain.table)

@@ -29,6 +29,7 @@ export interface SandboxConfig {
   hostname: string
   log_directory: string
   dns_config?: { servers: string[]; searches: string[]; options: string[] }
+  port_mappings: { protocol: number; container_port: number; host_port: number; host_ip: string }[]
   labels: Record<string, string>
   annotations: Record<string, string>
   linux: { security_context: { namespace_options: NamespaceOptions; privileged: boolean } }

@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { Container, EnvVar, Pod } from '../../cluster/objects.ts'
+import { wantedHostPorts } from '../../host-ports/port-mapping.ts'
 import type { ContainerConfig, NamespaceOptions, SandboxConfig } from './client.ts'
 import { NAMESPACE_CONTAINER, NAMESPACE_NODE, NAMESPACE_POD } from './client.ts'
 
@@ -18,6 +19,8 @@ export const LABEL_CONTAINER_NAME = 'io.kubernetes.container.name'
 export const ANNOTATION_HASH = 'polder/spec-hash'
 /** A deleted pod is in no store any more when its containers are stopped: the sandbox remembers its patience. */
 export const ANNOTATION_GRACE = 'polder/termination-grace-period-seconds'
+
+const CRI_PROTOCOLS = { TCP: 0, UDP: 1, SCTP: 2 } as const
 
 const DEFAULT_GRACE_SECONDS = 30
 
@@ -56,7 +59,9 @@ export function logDirectory(logRoot: string, namespace: string, name: string, u
 }
 
 export function sandboxHash(pod: Pod): string {
-  return hash([podUid(pod), pod.spec.hostNetwork === true, hostname(pod), isPrivileged(pod)])
+  const hostPorts = wantedHostPorts(pod.spec)
+  const rest = hostPorts.length === 0 ? [] : [hostPorts]
+  return hash([podUid(pod), pod.spec.hostNetwork === true, hostname(pod), isPrivileged(pod), ...rest])
 }
 
 /**
@@ -82,6 +87,12 @@ export function sandboxConfig(pod: Pod, attempt: number, facts: NodeFacts): Sand
     metadata: { name, uid, namespace, attempt },
     hostname: pod.spec.hostNetwork === true ? '' : hostname(pod),
     log_directory: logDirectory(facts.logRoot, namespace, name, uid),
+    port_mappings: wantedHostPorts(pod.spec).map(({ protocol, hostPort, containerPort, hostIP = '' }) => ({
+      protocol: CRI_PROTOCOLS[protocol],
+      container_port: containerPort,
+      host_port: hostPort,
+      host_ip: hostIP,
+    })),
     labels: { ...pod.metadata.labels, ...identityLabels(pod) },
     annotations: {
       [ANNOTATION_HASH]: sandboxHash(pod),
