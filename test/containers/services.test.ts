@@ -159,11 +159,32 @@ it('its pods are replaced one by one, and not one request fails', async () => {
   }
 }, 180_000)
 
-it('without its pods refuses at once, and with them serves again', async () => {
+it('without its pods refuses at once, and with them serves again, under load', async () => {
+  await using fromPod = await startLoad('load', addresses[1]!)
+  await using fromNode = await startLoad('node1', addresses[0]!)
+  const loads = [fromPod, fromNode]
   await polder(['delete', 'pod', ...BACKENDS])
+  await until(async () => (await polder(['describe', 'service', 'backend'])).includes('no endpoints'), 10_000)
   for (const address of addresses) expect(await askFromPod(address, 1).catch(String)).toMatch(/refused/)
+  await reportsOf(loads)
+  await askFromPod(addresses[0]!, 5).catch(String)
+  for (const { answers, failures } of await reportsOf(loads)) {
+    expect(answers).toEqual({})
+    expect(Object.keys(failures)).toEqual(['ECONNREFUSED'])
+  }
   await polder(['apply', '-f', '-'], EXAMPLE)
   await ready(...BACKENDS)
   for (const address of addresses)
     await until(async () => names(await askFromPod(address, 20)).join() === BACKENDS.join(), 20_000)
+  await until(async () => (await reportsOf(loads)).every(({ failures }) => Object.keys(failures).length === 0), 20_000)
+}, 120_000)
+
+it('the last pods serve on while they end', async () => {
+  await using fromPod = await startLoad('load', addresses[1]!)
+  await polder(['delete', 'pod', ...BACKENDS, '--no-wait', '--grace-period=60'])
+  const [report] = await reportsOf([fromPod])
+  expect(await polder(['get', 'pods'])).toMatch(/^backend1 +1\/1 +Terminating/m)
+  expect(report!.failures).toEqual({})
+  expect(Object.keys(report!.answers).length).toBeGreaterThan(0)
+  await polder(['wait', '--for=delete', ...BACKENDS.map((name) => `pod/${name}`), '--timeout=60s'])
 }, 90_000)
