@@ -6,6 +6,7 @@
  *   clients ─ node1 containerd, polderd ═══ VXLAN ═══ node2 containerd, polderd ─ load    backend1..3 on both
  */
 import { readFileSync } from 'node:fs'
+import { isIPv6 } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { stringify } from 'yaml'
@@ -39,7 +40,7 @@ async function polder(words: string[], stdin = ''): Promise<string> {
   return stdout
 }
 
-const urlOf = (address: string): string => `http://${address.includes(':') ? `[${address}]` : address}/`
+const urlOf = (address: string): string => `http://${isIPv6(address) ? `[${address}]` : address}/`
 /** What it prints of so many requests, one after the other. */
 const requests = (address: string, times: number): string[] => {
   const ask = `timeout 5 wget -qO- ${urlOf(address)} 2>&1`
@@ -187,4 +188,38 @@ it('the last pods serve on while they end', async () => {
   expect(report!.failures).toEqual({})
   expect(Object.keys(report!.answers).length).toBeGreaterThan(0)
   await polder(['wait', '--for=delete', ...BACKENDS.map((name) => `pod/${name}`), '--timeout=60s'])
+}, 90_000)
+
+it('a host port leads to its container, on each node to its own; a third pod is told whose it is', async () => {
+  const published = (name: string): object => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      terminationGracePeriodSeconds: 0,
+      containers: [
+        {
+          name: 'web',
+          image: 'busybox',
+          imagePullPolicy: 'IfNotPresent',
+          command: ['sh', '-c', 'mkdir /www; hostname > /www/index.html; exec httpd -f -p 8080 -h /www'],
+          ports: [{ containerPort: 8080, hostPort: 8088 }],
+        },
+      ],
+    },
+  })
+  await polder(['apply', '-f', '-'], ['one', 'two'].map((name) => stringify(published(name))).join('---\n'))
+  await polder(['wait', '--for=condition=Ready', 'pod', 'one', 'two', '--timeout=60s'])
+  const list = await new Client(polderdOf(nodes[0]!).socket).list('Node')
+  for (const { metadata, status } of list) {
+    const address = `${status!.network.underlayAddress}:8088`
+    await until(async () => /^(one|two)$/.test((await askFromPod(address, 1)).trim()), 20_000)
+    const node = nodes.find(({ name }) => name === metadata.name)!
+    const command = ['busybox', ...requests(address, 5).map((word) => word.replaceAll('wget', 'busybox wget'))]
+    expect(await runInside(node, initOf(node)!, command)).toBe(await askFromPod(address, 5))
+  }
+  await polder(['apply', '-f', '-'], stringify(published('three')))
+  const said = /host port 8088\/TCP is taken: pod default\/(one|two) has 8088\/TCP/
+  await until(async () => said.test(await polder(['describe', 'pod', 'three'])), 20_000)
+  await polder(['delete', 'pod', 'one', 'two', 'three'])
 }, 90_000)
