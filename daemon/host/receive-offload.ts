@@ -1,7 +1,7 @@
 /**
  * Generic receive offload (GRO) of the underlay interface: the kernel joins the datagrams of a train as they arrive, and
  * polderd fetches them in one piece instead of forty. Every network card has it on; a veth pair, the underlay of a lab or
- * of nodes in containers, has it off until somebody turns it on (docs/performance.md has what that costs).
+ * of nodes in containers, has it off until somebody turns it on (docs/adr/0025).
  *
  * An interface that cannot has none, and nothing is wrong with it.
  */

@@ -34,6 +34,9 @@ interface Row {
   sees: (seen: Observation) => void
 }
 
+/** How often is looked for datagrams that are on their way. */
+const LOOKS = 10
+
 const between = (value: number, least: number, most: number): void => {
   expect(value).toBeGreaterThanOrEqual(least)
   expect(value).toBeLessThanOrEqual(most)
@@ -45,7 +48,7 @@ const losesNothing = (seen: Observation): void => between(seen.udpLostPercent, -
 
 const MATRIX: Row[] = [
   { name: 'nothing', faults: {}, inside: true, sees: losesNothing },
-  { name: 'loss 1 %', faults: { lossPercent: 1 }, sees: loses(1) },
+  { name: 'loss 3 %', faults: { lossPercent: 3 }, sees: loses(3) },
   { name: 'loss 10 %', faults: { lossPercent: 10 }, sees: loses(10) },
   { name: 'loss 10 %, one way', faults: { lossPercent: 10 }, direction: 'ba', sees: losesNothing },
   { name: 'delay 50 ms', faults: { delayMs: 50 }, sees: (seen) => between(seen.stallMs, 100, Infinity) },
@@ -117,9 +120,14 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]()
 })
 
+/** How many were sent and are not there. Some are only on their way: of several looks, the least is nearest. */
 async function missing(traffic: Traffic): Promise<number> {
-  const { sent, numbered } = await traffic.report()
-  return sent.sent - numbered.received
+  let least = Infinity
+  for (let i = 0; i < LOOKS; i++) {
+    const { sent, numbered } = await traffic.report()
+    least = Math.min(least, sent.sent - numbered.received)
+  }
+  return least
 }
 
 /** What both nodes dropped for a fault of the packet's, by reason. */

@@ -18,7 +18,7 @@ const RANGES = {
   nodeMaskSizeIPv4: 24,
   nodeMaskSizeIPv6: 64,
 }
-const WAIT_MS_MAX = 5000
+const WAIT_MS_MAX = 20_000
 
 export interface StoreProcess {
   pid: number
