@@ -14,7 +14,7 @@ import { PORT_HOST, PORT_UNDERLAY, RX_PORT, RX_WORDS } from '../nic/descriptors.
 import { signalEvent } from '../nic/nic.ts'
 import { AT_BYTES, AT_DESCRIPTOR, ORIGIN, skipPacketAtHand, TRIES } from './batch-memory.ts'
 import { keepPacketAtHand } from './poison.ts'
-import { BREATH, COUNT_DROPS, ON_DUTY, STOP, THREAD, type WorkerStart, type WorkerState } from './protocol.ts'
+import { BREATH, COUNT_DROPS, NOBODY, ON_DUTY, STOP, THREAD, type WorkerStart, type WorkerState } from './protocol.ts'
 import { QUARANTINE_MS, Quarantine } from './quarantine.ts'
 import { Watch } from './watch.ts'
 
@@ -44,6 +44,8 @@ export class Crew {
   readonly #endAll = (): void => {
     const { control, eventFd } = this.#options.start
     Atomics.store(control, STOP, 1)
+    // One that is about to wait for its turn would not hear of it.
+    Atomics.store(control, ON_DUTY, NOBODY)
     Atomics.notify(control, ON_DUTY)
     signalEvent(eventFd)
   }

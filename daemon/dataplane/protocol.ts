@@ -17,6 +17,8 @@ export const STOP = 2
 export const BREATH = 3
 /** The number of the worker that carries the packets. */
 export const ON_DUTY = 4
+/** Where all are to end. */
+export const NOBODY = -1
 /** Its thread, as the kernel numbers it; 0 where there is none at work. */
 export const THREAD = 5
 /** 1 where the next batch has to wake the one who watches for hangs (watch.ts). */

@@ -3,9 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { pino } from 'pino'
 import { afterAll, expect, it } from 'vitest'
+import { createBatchMemory } from '../../daemon/dataplane/batch-memory.ts'
+import { Crew } from '../../daemon/dataplane/crew.ts'
 import { DataPlane } from '../../daemon/dataplane/dataplane.ts'
+import { CONTROL_WORDS } from '../../daemon/dataplane/protocol.ts'
 import { openEvent } from '../../daemon/nic/nic.ts'
 import { ServiceTable } from '../../packet/tables/services.ts'
 
@@ -47,3 +51,20 @@ it('starts, takes pods, and stops', async () => {
   await Promise.all(ports.map((port) => plane.removePod(port)))
   await plane.stop()
 })
+
+it('a worker that is being loaded ends, whenever it is told to', async () => {
+  const start = { memory: createBatchMemory(), eventFd: openEvent(), flowFile: flows.path, counterFile: counters.path }
+  /** Resolves to how long it takes until it stands by, if it may. */
+  const spawnFor = async (lifeMs: number): Promise<number> => {
+    const begun = performance.now()
+    const { promise: standing, resolve: standsBy } = Promise.withResolvers<void>()
+    const control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
+    const options = { start: { ...start, control }, counters: () => new Float64Array(), states: () => [], standsBy }
+    const crew = new Crew({ ...options, poisonFolder, log })
+    await Promise.race([standing, delay(lifeMs)])
+    await crew.stop()
+    return performance.now() - begun
+  }
+  const loadMs = await spawnFor(60_000)
+  for (let i = 0; i < 30; i++) await spawnFor((loadMs * (80 + i)) / 100)
+}, 60_000)
