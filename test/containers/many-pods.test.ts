@@ -133,9 +133,12 @@ test('60 pods in parallel on two nodes', async () => {
   await expectAsBefore()
 }, 150_000)
 
-/** Looks again and again, without a process of its own for it, and kills as soon as a record came or went. */
+/**
+ * Looks again and again, without a process of its own for it, and kills as soon as a record came or went. A process that
+ * is killed still answers on its socket until its end has come.
+ */
 const KILL_AMIDST = `cd /var/lib/polder/attachments; pid=$1; set -- *.json; seen="$*"
-while [ "$*" = "$seen" ]; do set -- *.json; done; kill -9 $pid`
+while [ "$*" = "$seen" ]; do set -- *.json; done; kill -9 $pid; while [ -e /proc/$pid ]; do sleep 0.01; done`
 
 /** Kills a daemon in the very moment in which an attachment of its node comes or goes, and starts it again. */
 async function killAmidst(node: LabNode, daemon: 'containerd' | 'polderd'): Promise<void> {
