@@ -42,6 +42,12 @@ export interface NodeSite {
 export const UNDERLAY = 'underlay'
 export const UNDERLAY_MTU_BYTES = 1500
 
+/**
+ * How a socket begins, before a program says cubic. Where the machine's default is BBR it would begin with BBR's pacing, and
+ * keep it: a timer for each packet that leaves.
+ */
+const UNPACED = 'net.ipv4.tcp_congestion_control=reno'
+
 const namespaces = new Set<string>()
 /** Folders, and files elsewhere. */
 const files = new Set<string>()
@@ -84,7 +90,10 @@ export class Topology {
   async addPods(words: readonly string[]): Promise<string[]> {
     const names = words.map((word) => `${PREFIX}${process.pid}-${word}`)
     await this.#add(names)
-    for (const name of names) await ip(['link set lo up'], name)
+    for (const name of names) {
+      await ip(['link set lo up'], name)
+      await run(inside(name, ['sysctl', '-q', UNPACED]))
+    }
     return names
   }
 

@@ -20,7 +20,7 @@ export const TCP: Measure = {
 
   async describe() {
     const version = (await run(['iperf3', '--version'])).split('\n')[0]!
-    return `${version} -C cubic, received by the server, after ${OMIT_S} s of warm-up; CPU: all cores, /proc/stat, meanwhile`
+    return `${version} -C cubic, not paced, received by the server, after ${OMIT_S} s of warm-up; CPU: all cores, /proc/stat, meanwhile`
   },
 
   async run(subject) {
