@@ -18,6 +18,9 @@ import type { CniPlugin, Daemon, Network, Peer } from './peer.ts'
 
 const POLDERD = fileURLToPath(new URL('../../scripts/polderd', import.meta.url))
 const READY_TIMEOUT_MS = 120_000
+/** Where both polderds together take less of a processor, they are done. */
+const SETTLED_LOOK_MS = 500
+const SETTLED_SHARE = 0.03
 /** Of those that Services have. */
 const SERVED_PORT = '5202'
 
@@ -41,7 +44,7 @@ export const POLDER: Peer = {
     const down = async () => void (await Promise.all([first.stop(), second.stop()]))
     const pods = { pod: pod!, sameNode: sameNode!, otherNode: otherNode!, attachedPods: onOne.length }
     const network = { ...pods, plugin: first.plugin, daemon: first, down }
-    return services === 0 ? network : withServices(topology, network, services)
+    return services === 0 ? network : withServices(topology, network, services, [first, second])
   },
 }
 
@@ -49,12 +52,31 @@ export function clusterFolderOf(topology: Topology): string {
   return join(topology.folder, 'cluster')
 }
 
-async function withServices(topology: Topology, network: Network, count: number): Promise<Network> {
+async function withServices(
+  topology: Topology,
+  network: Network,
+  count: number,
+  daemons: readonly Polderd[],
+): Promise<Network> {
   const { services, asked } = listServices(count, network.otherNode!.addresses.ipv4)
   const others = services.filter((one) => one !== asked)
   writeServices(clusterFolderOf(topology), [...others, asked])
   await untilServed(network, asked.clusterIP)
+  await untilSettled(daemons)
   return { ...network, clusterIP: asked.clusterIP }
+}
+
+/** What loading thousands of Services left is collected: it would take the processors from what is measured. */
+async function untilSettled(daemons: readonly Polderd[]): Promise<void> {
+  const used = async (): Promise<number> => {
+    const each = await Promise.all(daemons.map((daemon) => daemon.cpuMs()))
+    return each.reduce((sum, ms) => sum + ms)
+  }
+  await until('polderd settles', [...daemons], async () => {
+    const before = await used()
+    await delay(SETTLED_LOOK_MS)
+    return (await used()) - before < SETTLED_LOOK_MS * SETTLED_SHARE
+  })
 }
 
 /** What was written last is served: so is what was written before. */
@@ -181,6 +203,7 @@ async function until(what: string, daemons: Polderd[], condition: () => Promise<
   for (const deadline = performance.now() + READY_TIMEOUT_MS; performance.now() < deadline; await delay(2)) {
     try {
       if (await condition()) return
+      cause = undefined
     } catch (error) {
       cause = error
     }
