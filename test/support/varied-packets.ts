@@ -86,7 +86,9 @@ export const variedPackets: fc.Arbitrary<Varied[]> = fc
 function build(one: Step, seq: number, id: number, seed: number): Varied {
   const v4 = one.flow % 2 === 0
   const isTcp = one.flow < 2
-  const plain = !one.fragment && !one.extension && one.payload > 0
+  // Cut where 8 divides, the first fragment is to hold the transport header whole: others are not carried.
+  const isFragment = one.fragment && one.payload >= 8
+  const plain = !isFragment && !one.extension && one.payload > 0
   const segments = plain ? Math.min(one.segments, Math.floor(MAX_SUPER_BYTES / one.payload)) : 1
   const payload = segments === 1 ? one.payload : segments * one.payload - Math.min(one.lastShorter, one.payload - 1)
   const ends = v4 ? '10.99.0.5:1000 > 10.99.1.9:80' : 'fd99::5.1000 > fd99:0:0:1::9.80'
@@ -100,12 +102,12 @@ function build(one: Step, seq: number, id: number, seed: number): Varied {
   // Lengths and checksums as the naive model computes them.
   bytes = segmentNaively(bytes, bytes.length)[0]!
   const checksumOffset = isTcp ? 16 : 6
-  const partial = segments > 1 || (one.checksum === 'partial' && !one.fragment)
+  const partial = segments > 1 || (one.checksum === 'partial' && !isFragment)
   if (!partial) spoil(bytes, one.checksum, l4 + checksumOffset, v4 && !isTcp)
-  if (one.fragment) bytes = v4 ? firstFragment4(bytes) : firstFragment6(bytes)
+  if (isFragment) bytes = v4 ? firstFragment4(bytes) : firstFragment6(bytes)
   else if (one.extension) bytes = v4 ? withOptions4(bytes) : withOptions6(bytes)
   const kind = isTcp ? (v4 ? GSO_TCPV4 : GSO_TCPV6) | (one.flags.includes('cwr') ? GSO_ECN : 0) : GSO_UDP_L4
-  const added = !one.fragment && one.extension ? (v4 ? IPV4_NOPS.length : 8) : 0
+  const added = !isFragment && one.extension ? (v4 ? IPV4_NOPS.length : 8) : 0
   return {
     bytes,
     gsoType: segments > 1 ? kind : GSO_NONE,
