@@ -8,7 +8,7 @@
  * port of their own, with the same endpoints.
  */
 import { PROTOCOL_SCTP, PROTOCOL_TCP, PROTOCOL_UDP } from '../../packet/formats/protocols.ts'
-import type { Frontend, ServicePort } from '../../packet/tables/services.ts'
+import type { Frontend, ServicePort } from '../../packet/tables/service-port.ts'
 import type { Pod } from '../cluster/objects.ts'
 import {
   balancerAddressesOf,

@@ -5,7 +5,7 @@
  * asks for an address of the node is met there. An address that is not the node's for sure leads pods to the host, which
  * knows.
  */
-import type { ServicePort } from '../../packet/tables/services.ts'
+import type { ServicePort } from '../../packet/tables/service-port.ts'
 import { familyOf, type IpFamily, type ServiceProtocol } from '../cluster/service-objects.ts'
 import { identityOf } from '../control/endpoints.ts'
 import { type Here, PROTOCOLS } from '../control/service-ports.ts'

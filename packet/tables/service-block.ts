@@ -11,7 +11,7 @@
  * the endpoints of either side are neighbours, and a choice among them is a number.
  */
 import { isMappedIpv4, maskWords, parseAddress, parsePrefix } from '../address.ts'
-import type { Endpoint, ServicePort } from './services.ts'
+import type { Endpoint, ServicePort } from './service-port.ts'
 
 // The header.
 export const LENGTH = 0

@@ -12,7 +12,7 @@
 import { parseAddress } from '../address.ts'
 import { FrontendMap } from './frontend-map.ts'
 import { blockOf, LENGTH } from './service-block.ts'
-import type { ServiceBuffers, ServicePort } from './services.ts'
+import type { ServiceBuffers, ServicePort } from './service-port.ts'
 
 /** A service port, and its number among the services. */
 interface Placed {

@@ -10,7 +10,8 @@ import { FragmentTable } from './fragments.ts'
 import { macWords, type PeerBuffers, type PeerEntry, PeerTable, type Vtep } from './peers.ts'
 import { type PodEntry, PodTable } from './pods.ts'
 import { type RouteBuffers, type RouteEntry, RouteTable } from './routes.ts'
-import { type ServiceBuffers, ServiceTable } from './services.ts'
+import type { ServiceBuffers } from './service-port.ts'
+import { ServiceTable } from './services.ts'
 
 export interface NetworkState {
   readonly pods: readonly PodEntry[]

@@ -15,7 +15,8 @@ import { Services } from '../../daemon/control/services.ts'
 import type { OwnNode } from '../../daemon/control/surroundings.ts'
 import { HostPorts } from '../../daemon/host-ports/host-ports.ts'
 import { formatAddress, parseAddress } from '../../packet/address.ts'
-import { type ServiceBuffers, ServiceTable } from '../../packet/tables/services.ts'
+import type { ServiceBuffers } from '../../packet/tables/service-port.ts'
+import { ServiceTable } from '../../packet/tables/services.ts'
 import { until } from '../support/netns.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'polder-services-'))

@@ -17,7 +17,8 @@ import {
   TO_POD,
   type Verdict,
 } from '../../packet/path/verdict.ts'
-import { type ServicePort, ServiceTable } from '../../packet/tables/services.ts'
+import type { ServicePort } from '../../packet/tables/service-port.ts'
+import { ServiceTable } from '../../packet/tables/services.ts'
 import { buildTables, openTables, type TableBuffers, type Tables } from '../../packet/tables/tables.ts'
 
 export const POD_A = 3

@@ -9,12 +9,7 @@ import https from 'node:https'
 import net from 'node:net'
 import type { Container } from '../../cluster/objects.ts'
 import type { ExecAction, HttpGetAction, ProbeAction, StopHook, TcpSocketAction } from '../../cluster/probe-objects.ts'
-
-export interface Outcome {
-  passed: boolean
-  /** What was asked and what came of it, for people; of a failure only. */
-  message?: string
-}
+import type { Outcome } from './outcome.ts'
 
 /** What an action is done to. */
 export interface ActionTarget {

@@ -4,7 +4,7 @@
  */
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
-import type { Outcome } from './actions.ts'
+import type { Outcome } from './outcome.ts'
 
 type Check = (
   request: { service: string },

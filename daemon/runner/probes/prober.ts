@@ -8,7 +8,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Container } from '../../cluster/objects.ts'
 import { PROBE_KINDS, type Probe, type ProbeKind, timingOf } from '../../cluster/probe-objects.ts'
-import { type ActionTarget, type Outcome, tryProbe } from './actions.ts'
+import { type ActionTarget, tryProbe } from './actions.ts'
+import type { Outcome } from './outcome.ts'
 import { beginProbe, dueAtMs, noteOutcome, type ProbeProgress } from './probe-progress.ts'
 
 /** Timers do not reach further. */

@@ -8,7 +8,8 @@ import { formatAddress, parseAddress } from '../../../packet/address.ts'
 import { FlowKey } from '../../../packet/flow-key.ts'
 import { FrontendMap } from '../../../packet/tables/frontend-map.ts'
 import { ServiceBuilder } from '../../../packet/tables/service-builder.ts'
-import { FROM_OUTSIDE, type ServiceBuffers, type ServicePort, ServiceTable } from '../../../packet/tables/services.ts'
+import type { ServiceBuffers, ServicePort } from '../../../packet/tables/service-port.ts'
+import { FROM_OUTSIDE, ServiceTable } from '../../../packet/tables/services.ts'
 
 const address = fc.oneof(
   fc.nat(6).map((n) => `10.96.0.${n}`),
