@@ -72,7 +72,7 @@ async function untilSettled(daemons: readonly Polderd[]): Promise<void> {
     const each = await Promise.all(daemons.map((daemon) => daemon.cpuMs()))
     return each.reduce((sum, ms) => sum + ms)
   }
-  await until('polderd settles', [...daemons], async () => {
+  await until('polderd settles', daemons, async () => {
     const before = await used()
     await delay(SETTLED_LOOK_MS)
     return (await used()) - before < SETTLED_LOOK_MS * SETTLED_SHARE
@@ -198,7 +198,7 @@ function answers(socket: string): Promise<boolean> {
 }
 
 /** Awaits a condition; a throw counts as not yet. What goes wrong is told with what the daemons said. */
-async function until(what: string, daemons: Polderd[], condition: () => Promise<boolean>): Promise<void> {
+async function until(what: string, daemons: readonly Polderd[], condition: () => Promise<boolean>): Promise<void> {
   let cause: unknown
   for (const deadline = performance.now() + READY_TIMEOUT_MS; performance.now() < deadline; await delay(2)) {
     try {

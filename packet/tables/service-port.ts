@@ -1,6 +1,7 @@
 /**
  * A port of a Service, as the table of services takes it, and the memory that becomes of all of them (services.ts).
  */
+
 export interface Frontend {
   readonly address: string
   readonly port: number

@@ -7,6 +7,8 @@
  */
 import { beforeEach, describe, expect, it } from 'vitest'
 import { formatAddress } from '../../../packet/address.ts'
+import * as ipv4 from '../../../packet/formats/ipv4.ts'
+import { PROTOCOL_SCTP } from '../../../packet/formats/protocols.ts'
 import * as sctp from '../../../packet/formats/sctp.ts'
 import { Packet } from '../../../packet/packet.ts'
 import { fromHost } from '../../../packet/path/from-host.ts'
@@ -19,12 +21,11 @@ import { buildBytes, packetOf } from '../../support/build-packet.ts'
 import { envelope } from '../../support/envelope.ts'
 import { describeVerdict, POD_A, twoNodesBuffers } from '../../support/two-nodes.ts'
 
-const SCTP = 132
 const TAG = 0x1234
 
 const port = (identity: number, address: string, more: ServicePort['frontends'], endpoint: string): ServicePort => ({
   identity,
-  protocol: SCTP,
+  protocol: PROTOCOL_SCTP,
   frontends: [{ address, port: 36412 }, ...more],
   endpoints: [{ address: endpoint, port: 5000, identity: identity * 10 }],
   usable: 1,
@@ -52,8 +53,8 @@ function packetWith(line: string, type: number, isRight = true): Uint8Array {
   const bytes = buildBytes(`udp ${line} payload 16`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const isV4 = view.getUint8(0) >> 4 === 4
-  view.setUint8(isV4 ? 9 : 6, SCTP)
-  if (isV4) fillHeaderChecksum(view)
+  view.setUint8(isV4 ? 9 : 6, PROTOCOL_SCTP)
+  if (isV4) ipv4.fillChecksum(view, 0)
   const l4 = isV4 ? 20 : 40
   view.setInt32(l4 + 4, type === sctp.CHUNK_INIT ? 0 : TAG)
   view.setUint8(l4 + 12, type)
@@ -62,13 +63,6 @@ function packetWith(line: string, type: number, isRight = true): Uint8Array {
   sctp.fillChecksum(view, l4, bytes.length)
   if (!isRight) view.setUint8(bytes.length - 1, view.getUint8(bytes.length - 1) ^ 1)
   return bytes
-}
-
-function fillHeaderChecksum(view: DataView): void {
-  view.setUint16(10, 0)
-  let sum = 0
-  for (let i = 0; i < 20; i += 2) sum += view.getUint16(i)
-  view.setUint16(10, ~((sum & 0xffff) + (sum >>> 16)) & 0xffff)
 }
 
 /** `peer 0: 10.244.1.5:1000 > 10.244.2.9:5000, right` */
